@@ -1,0 +1,40 @@
+# `make help` lists the words. Everything lives in .venv; nothing is installed outside this folder.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-gpu lint format clean
+
+# The first Python that is new enough and can make environments.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(READY) ## Score photographs end to end, on this machine alone [IMAGES=folder]
+	@$(BIN)/python -m worker.demo $(if $(IMAGES),--images "$(IMAGES)")
+
+test: $(READY) lint ## Everything that must hold
+	$(BIN)/pytest
+
+test-gpu: $(READY) ## The main job and the tests that need CUDA, on a machine that has it
+	UNMASK_DEVICE=cuda $(BIN)/pytest -m "gpu or main_job" -v
+
+lint: $(READY) ## Style, types, and which room may know which
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Put the code in shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## Remove the environment and everything that was made here
+	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(READY): pyproject.toml deploy/constraints.txt
+	@test -n "$(PYTHON)" || { echo "Unmask needs Python 3.11 or newer, with venv (Debian: python3-venv)" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev]'
+	@touch $@

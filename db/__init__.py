@@ -1,0 +1,1 @@
+"""The record of everything: images waiting, scores, thresholds, cases, reviews, model versions."""

@@ -1,0 +1,121 @@
+"""Cases: accounts that were flagged under a policy, for people to decide. At most one is open for each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.clock import moment
+from db.errors import NotFoundError
+from db.insert import insert
+from db.schema import Case, Flag, Image, Score, Threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """A new score that is at or above its threshold."""
+
+    image_id: str
+    score_id: int
+    threshold_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaseLine:
+    """A case in a list."""
+
+    case: Case
+    photos: int
+    highest: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlagLine:
+    """A flagged photo of a case, with the score and the threshold that flagged it."""
+
+    image: Image
+    score: Score
+    threshold: Threshold
+
+
+def raise_flags(session: Session, flagged: Sequence[Flagged]) -> None:
+    """Add flags to their accounts' open cases, opening those that are missing.
+
+    An image that people have dismissed does not open a case again, nor does one whose account was erased.
+    """
+    if not flagged:
+        return
+    accounts = _accounts(session, [item.image_id for item in flagged])
+    cases = _open_cases(session, sorted(set(accounts.values())))
+    rows = [
+        {
+            "case_id": cases[accounts[item.image_id]],
+            "image_id": item.image_id,
+            "score_id": item.score_id,
+            "threshold_id": item.threshold_id,
+        }
+        for item in flagged
+        if item.image_id in accounts
+    ]
+    if rows:
+        session.execute(insert(session, Flag).values(rows).on_conflict_do_nothing())
+
+
+def _accounts(session: Session, image_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """``{image: (account, policy)}`` of those that may open a case."""
+    dismissed = select(Flag.image_id).join(Case).where(Case.state == "dismissed", Flag.image_id.in_(image_ids))
+    statement = select(Image.id, Image.account_id, Image.policy).where(
+        Image.id.in_(image_ids), Image.account_id.is_not(None), Image.id.not_in(dismissed)
+    )
+    return {row.id: (row.account_id, row.policy) for row in session.execute(statement)}
+
+
+def _open_cases(session: Session, accounts: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The open case of each account and policy. The update locks it, so that nobody closes it before the flag is in."""
+    if not accounts:
+        return {}
+    statement = (
+        insert(session, Case)
+        .values([{"account_id": account, "policy": policy} for account, policy in accounts])
+        .on_conflict_do_update(
+            index_elements=["account_id", "policy"],
+            index_where=Case.state == "open",
+            set_={"version": Case.version + 1, "changed_at": moment()},
+        )
+        .returning(Case.account_id, Case.policy, Case.id)
+    )
+    return {(row.account_id, row.policy): row.id for row in session.execute(statement)}
+
+
+def list_cases(session: Session, state: str | None, policy: str | None, limit: int) -> list[CaseLine]:
+    """Cases, the oldest first, with how many photos were flagged and the highest score."""
+    statement = (
+        select(Case, func.count(Flag.id), func.coalesce(func.max(Score.score), 0.0))
+        .outerjoin(Flag, Flag.case_id == Case.id)
+        .outerjoin(Score, Score.id == Flag.score_id)
+        .group_by(Case.id)
+        .order_by(Case.id)
+        .limit(limit)
+    )
+    if state is not None:
+        statement = statement.where(Case.state == state)
+    if policy is not None:
+        statement = statement.where(Case.policy == policy)
+    return [CaseLine(case, photos, highest) for case, photos, highest in session.execute(statement)]
+
+
+def show_case(session: Session, case_id: int) -> tuple[Case, list[FlagLine]]:
+    """One case and its flagged photos, the highest score first."""
+    case = session.get(Case, case_id)
+    if case is None:
+        raise NotFoundError(f"case {case_id} is not in the record")
+    statement = (
+        select(Image, Score, Threshold)
+        .join(Flag, Flag.image_id == Image.id)
+        .join(Score, Score.id == Flag.score_id)
+        .join(Threshold, Threshold.id == Flag.threshold_id)
+        .where(Flag.case_id == case_id)
+        .order_by(Score.score.desc())
+    )
+    return case, [FlagLine(image, score, threshold) for image, score, threshold in session.execute(statement)]

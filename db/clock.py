@@ -1,0 +1,71 @@
+"""One clock for everybody: the database's. Leases and due times compare on it, whatever a worker's own clock says."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BindParameter, DateTime, Dialect, Float, TypeDecorator
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement, bindparam
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Times with a zone, in and out, on databases that keep none (SQLite)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC; a time without a zone is refused rather than guessed."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"time {value} has no zone")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """From UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class moment(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
+    """``moment(s)``: the database's time, ``s`` seconds from now (or ago)."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+    def __init__(self, seconds: float | BindParameter[float] = 0.0) -> None:
+        given = isinstance(seconds, BindParameter)
+        super().__init__(seconds if given else bindparam(None, seconds, type_=Float))
+
+
+@compiles(moment, "sqlite")
+def _sqlite(element: moment, compiler: SQLCompiler, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', {seconds} || ' seconds')"
+
+
+@compiles(moment, "postgresql")
+def _postgresql(element: moment, compiler: SQLCompiler, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+
+
+class now(FunctionElement[datetime]):  # noqa: N801 - the same
+    """The database's time, as a column's default."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(element: now, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ARG001
+    return "(strftime('%Y-%m-%d %H:%M:%f', 'now'))"
+
+
+@compiles(now, "postgresql")
+def _postgresql_now(element: now, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ARG001
+    return "clock_timestamp()"

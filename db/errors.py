@@ -1,0 +1,21 @@
+"""What goes wrong in this room, as one-line messages that name the thing, the value and the limit."""
+
+
+class DbError(Exception):
+    """The base of every error that this room raises on purpose."""
+
+
+class SettingsError(DbError):
+    """Settings that cannot be used; the message names every one of them."""
+
+
+class DatabaseError(DbError):
+    """The database is away, of an older or newer schema, or refuses what it was asked."""
+
+
+class NotFoundError(DbError):
+    """Something that was asked for by name is not in the record."""
+
+
+class ConflictError(DbError):
+    """Something known under this id says otherwise."""

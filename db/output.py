@@ -1,0 +1,53 @@
+"""What commands print: one JSON document for programs on stdout, or a table for people; messages go to stderr."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def emit(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
+    """A list, as a JSON array of objects or as a table under their keys; ``empty`` says that there is none."""
+    if as_json:
+        emit_json(list(rows))
+    elif rows:
+        _table(rows)
+    else:
+        click.echo(empty)
+
+
+def emit_json(document: Any) -> None:
+    """Any document; times in ISO 8601."""
+    click.echo(json.dumps(document, default=_plain, indent=2))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name, value in rows[0].items():
+        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left")
+    for row in rows:
+        table.add_row(*[Text(_shown(value)) for value in row.values()])  # as text: a name may look like markup
+    Console(soft_wrap=False).print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return value.isoformat(" ", "seconds") if isinstance(value, datetime) else str(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no JSON")

@@ -1,0 +1,266 @@
+"""The tables. Constraints live in the database, so that they hold for every language that writes to it.
+
+Scores, thresholds and reviews are appended, never changed. Ids are text of at most 128 characters.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy import BigInteger as _BigInteger
+from sqlalchemy import Integer as _Integer
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from db.clock import UtcDateTime, now
+
+ID_LENGTH = 128
+IMAGE_STATES = ("pending", "scored", "failed", "not_scorable")
+VERSION_STATES = ("candidate", "shadow", "active", "retired")
+CASE_STATES = ("open", "confirmed", "dismissed", "withdrawn")
+DECISIONS = ("confirmed", "dismissed", "unsure", "undone")
+
+#: 64 bits where the database counts them; SQLite numbers rows only in a plain INTEGER column.
+BigId = _BigInteger().with_variant(_Integer(), "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Every constraint has a name by convention, so that migrations can find it again."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime(), str: Text(), int: _Integer()}  # noqa: RUF012 - SQLAlchemy's way
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=column)
+
+
+def _length(column: str, limit: int = ID_LENGTH) -> CheckConstraint:
+    return CheckConstraint(f"length({column}) BETWEEN 1 AND {limit}", name=f"{column}_length")
+
+
+class Image(Base):
+    """A photo to be scored once by the active model. ``INSERT INTO images (id, account_id, url, policy)`` is enough."""
+
+    __tablename__ = "images"
+    __table_args__ = (
+        _one_of("state", IMAGE_STATES),
+        _length("id"),
+        _length("account_id"),
+        _length("policy"),
+        Index(
+            "ix_images_due",
+            "next_attempt_at",
+            postgresql_where=text("state = 'pending'"),
+            sqlite_where=text("state = 'pending'"),
+        ),
+        Index("ix_images_account_id", "account_id"),
+        Index(
+            "ix_images_failed",
+            "reason",
+            postgresql_where=text("state IN ('failed', 'not_scorable')"),
+            sqlite_where=text("state IN ('failed', 'not_scorable')"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    #: Null once the account was erased, as is the URL.
+    account_id: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    url: Mapped[str | None]
+    policy: Mapped[str] = mapped_column(String(ID_LENGTH), server_default="default")
+    state: Mapped[str] = mapped_column(String(16), server_default="pending")
+    #: Which worker has it in hand, and until when it may.
+    lease_owner: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    lease_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    #: When the sweeper sends it (again), unless it is scored or in hand by then.
+    next_attempt_at: Mapped[datetime] = mapped_column(server_default=now())
+    #: Why it was not scored (or not yet): a code that can be counted, and a sentence for people.
+    reason: Mapped[str | None] = mapped_column(String(64))
+    detail: Mapped[str | None]
+    #: Of the file that was scored: its digest, and its size in bytes and pixels.
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    bytes: Mapped[int | None]
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+    #: When its state last changed.
+    changed_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class ModelVersion(Base):
+    """A registered checkpoint; its file is ``<sha256>.safetensors`` in the models directory."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (
+        _one_of("state", VERSION_STATES),
+        UniqueConstraint("name"),
+        UniqueConstraint("sha256"),
+        Index(
+            "uq_model_versions_active",
+            "state",
+            unique=True,
+            postgresql_where=text("state = 'active'"),
+            sqlite_where=text("state = 'active'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(ID_LENGTH))
+    sha256: Mapped[str] = mapped_column(String(64))
+    preprocess: Mapped[str] = mapped_column(String(ID_LENGTH))
+    card: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[str] = mapped_column(String(16), server_default="candidate")
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Score(Base):
+    """What a model version said of an image: 0 real, 1 AI-generated. Append-only."""
+
+    __tablename__ = "scores"
+    __table_args__ = (
+        UniqueConstraint("image_id", "version_id"),
+        CheckConstraint("score >= 0 AND score <= 1", name="score"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    score: Mapped[float]
+    engine: Mapped[str] = mapped_column(String(64))
+    device: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Threshold(Base):
+    """From which score on a policy flags; the latest row of a policy and model version holds. Append-only."""
+
+    __tablename__ = "thresholds"
+    __table_args__ = (
+        Index("ix_thresholds_policy_version_id", "policy", "version_id", "id"),
+        CheckConstraint("value >= 0 AND value <= 1", name="value"),
+        _length("policy"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    policy: Mapped[str] = mapped_column(String(ID_LENGTH))
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    value: Mapped[float]
+    #: The share of real photos that policy accepts to flag, and what was measured on the reference set.
+    target_fpr: Mapped[float | None]
+    measured_fpr: Mapped[float | None]
+    fpr_low: Mapped[float | None]
+    fpr_high: Mapped[float | None]
+    reals: Mapped[int | None]
+    reference: Mapped[str | None]
+    author: Mapped[str] = mapped_column(String(ID_LENGTH))
+    reason: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Case(Base):
+    """An account that was flagged under a policy, for people to decide; at most one open at a time."""
+
+    __tablename__ = "cases"
+    __table_args__ = (
+        _one_of("state", CASE_STATES),
+        Index(
+            "uq_cases_open",
+            "account_id",
+            "policy",
+            unique=True,
+            postgresql_where=text("state = 'open'"),
+            sqlite_where=text("state = 'open'"),
+        ),
+        Index("ix_cases_state", "state", "policy", "created_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
+    account_id: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    policy: Mapped[str] = mapped_column(String(ID_LENGTH))
+    state: Mapped[str] = mapped_column(String(16), server_default="open")
+    #: Counts changes, so that a stale page cannot overwrite a newer decision.
+    version: Mapped[int] = mapped_column(server_default="1")
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+    changed_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Flag(Base):
+    """A photo of a case: its score was at or above the threshold."""
+
+    __tablename__ = "flags"
+    __table_args__ = (UniqueConstraint("case_id", "score_id"), Index("ix_flags_score_id", "score_id"))
+
+    id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"))
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
+    score_id: Mapped[int] = mapped_column(ForeignKey("scores.id"))
+    threshold_id: Mapped[int] = mapped_column(ForeignKey("thresholds.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Review(Base):
+    """What a person decided about a case, and whether they saw the score when they did. Append-only."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (_one_of("decision", DECISIONS), Index("ix_reviews_case_id", "case_id"))
+
+    id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"))
+    reviewer: Mapped[str] = mapped_column(String(ID_LENGTH))
+    decision: Mapped[str] = mapped_column(String(16))
+    note: Mapped[str | None]
+    blind: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Preview(Base):
+    """A small re-encoded picture of an image that reviewers are shown; null ``picture``: deleted by retention."""
+
+    __tablename__ = "previews"
+    __table_args__ = (UniqueConstraint("image_id", "kind"), _one_of("kind", ("photo", "heatmap")))
+
+    id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    picture: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Request(Base):
+    """Work that people ask of workers; the sweeper sends it."""
+
+    __tablename__ = "requests"
+    __table_args__ = (
+        _one_of("kind", ("heatmap", "preview", "rescore")),
+        _one_of("state", ("pending", "done", "failed")),
+        Index("ix_requests_due", "state", "next_attempt_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
+    state: Mapped[str] = mapped_column(String(16), server_default="pending")
+    reason: Mapped[str | None]
+    author: Mapped[str] = mapped_column(String(ID_LENGTH))
+    next_attempt_at: Mapped[datetime] = mapped_column(server_default=now())
+    created_at: Mapped[datetime] = mapped_column(server_default=now())

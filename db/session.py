@@ -1,0 +1,126 @@
+"""Connections and transactions, on PostgreSQL and SQLite alike."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.orm import Session
+
+from db.errors import DatabaseError
+
+#: How long a writer waits for another to finish on SQLite, and for a connection to PostgreSQL.
+BUSY_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 5
+
+
+class Database:
+    """One database: short transactions that commit whole or not at all, and errors of one line that name it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _parsed(url)
+        self.name = self.url.render_as_string(hide_password=True)
+        self.engine = _engine(self.url)
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction that commits at the end of the block."""
+        with self._translated(), Session(self.engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that takes no write lock and never commits."""
+        with self._translated(), Session(self.engine.execution_options(read_only=True)) as session:
+            yield session
+
+    def upgrade(self) -> tuple[str | None, str]:
+        """Bring the schema to this software's; returns the revisions before and after."""
+        with self._translated(), self.engine.begin() as connection:
+            before = _revision(connection)
+            config = _alembic()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        return before, head()
+
+    def check_schema(self) -> None:
+        """Refuse a database whose schema is not this software's."""
+        with self._translated(), self.engine.connect() as connection:
+            found = _revision(connection)
+        if found != head():
+            raise DatabaseError(
+                f"database {self.name} has schema {found or 'none'}, not {head()}: run `unmask db upgrade`"
+            )
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            cause = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+            missing = "no such table" in cause or "does not exist" in cause
+            hint = ": run `unmask db upgrade`" if missing else ""
+            raise DatabaseError(f"database {self.name}: {cause}{hint}") from error
+
+
+def head() -> str:
+    """The newest revision that this software knows."""
+    revision = ScriptDirectory.from_config(_alembic()).get_current_head()
+    if revision is None:
+        raise DatabaseError("this software has no migrations: its installation is broken")
+    return revision
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _parsed(url: str) -> URL:
+    """A URL whose driver is ours: ``postgresql://`` alone would ask for psycopg2."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseError("UNMASK_DATABASE_URL is not a database URL, like sqlite:///unmask.db") from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise DatabaseError(f"database {parsed.drivername} is not supported: sqlite or postgresql")
+    return parsed
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "postgresql":
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy begins transactions, below, and not the driver
+    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = NORMAL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails at once when another wrote in between, whatever the
+    # timeout; one that says from the start that it will write waits its turn.
+    read_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,56 @@
+"""Settings from the environment: ``UNMASK_*``, or ``UNMASK_*_FILE`` naming a file that holds the value."""
+
+import getpass
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from db.errors import SettingsError
+
+PREFIX = "UNMASK_"
+
+
+class Environment(BaseModel):
+    """Settings of one role. Keys that nobody knows are left alone: Kubernetes adds some for a service "unmask-..."."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read and check all settings; raises one `SettingsError` that names every bad key."""
+        try:
+            return cls.model_validate(_values(environ, cls.model_fields))
+        except ValidationError as error:
+            wrong = [f"{PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+            raise SettingsError("; ".join(wrong)) from error
+
+
+class DatabaseSettings(Environment):
+    """Where the record is kept: SQLite beside you, or ``postgresql://...``."""
+
+    database_url: str = "sqlite:///unmask.db"
+
+
+def actor(environ: Mapping[str, str] = os.environ) -> str:
+    """Who is doing this: ``UNMASK_ACTOR``, else the system's user name."""
+    return environ.get(f"{PREFIX}ACTOR") or getpass.getuser()
+
+
+def _values(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """The values that are given; a file's content where the key says so. Empty is the same as not given."""
+    values = {}
+    for name in names:
+        key = PREFIX + name.upper()
+        path = environ.get(f"{key}_FILE")
+        values[name] = _secret(f"{key}_FILE", Path(path)) if path else environ.get(key, "")
+    return {name: value for name, value in values.items() if value}
+
+
+def _secret(key: str, path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{key}: {path} cannot be read: {type(error).__name__}") from error

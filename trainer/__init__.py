@@ -1,0 +1,1 @@
+"""What the detector is (preprocess, network, checkpoint) and how it is fitted, judged and explained."""

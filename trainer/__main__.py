@@ -1,0 +1,15 @@
+"""``python -m trainer fit ...``: errors that we know are one line on stderr, and exit status 2."""
+
+import sys
+
+import click
+
+from trainer.cli import root
+from trainer.errors import TrainerError
+
+if __name__ == "__main__":
+    try:
+        root(prog_name="python -m trainer")
+    except TrainerError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,144 @@
+"""What a checkpoint says of itself; readable without torch.
+
+The card is JSON in the header of the ``.safetensors`` file: how the detector was made, on which data, how well it does,
+and the scores of real photos from which the false positive rate of any threshold can be read.
+"""
+
+import json
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from trainer.errors import CheckpointError
+
+#: The key of the card in a safetensors header, and the layout of the card.
+KEY = "unmask"
+FORMAT = 1
+
+Rate = float | None
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class BackboneCard(_Part):
+    """The frozen network. When ``included`` is false its weights are not in the file, but known by ``sha256``."""
+
+    name: str
+    weights: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    embedding_size: int = Field(gt=0, le=65_536)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    included: bool
+
+
+class HeadCard(_Part):
+    """The network that was trained."""
+
+    hidden: int = Field(gt=0, le=65_536)
+    dropout: float = Field(ge=0, lt=1)
+    parameters: int = Field(gt=0)
+
+
+class TrainingCard(_Part):
+    """How the head was fitted."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    optimizer: str
+    loss: str
+    seed: int
+    final_loss: float
+
+
+class DataCard(_Part):
+    """Which pictures: the manifest's digest, and counts as ``{split: {engine: n}}``, reals under "camera"."""
+
+    name: str
+    manifest_sha256: str
+    counts: dict[str, dict[str, int]]
+    licence: str
+
+
+class EngineMetrics(_Part):
+    """One synthesis engine against the reals of the same split."""
+
+    in_training: bool
+    fakes: int
+    reals: int
+    auc: float
+    tpr: float
+    f1: float
+
+
+class Quality(_Part):
+    """What was measured on a held-out split; ``threshold`` flags ``measured_fpr`` of its reals, at most the target."""
+
+    split: str
+    target_fpr: float
+    threshold: float
+    measured_fpr: float
+    reals: int
+    engines: dict[str, EngineMetrics]
+
+
+class Reference(_Part):
+    """Sorted scores of real photos: the false positive rate of a threshold is the share at or above it."""
+
+    name: str
+    scores: tuple[float, ...]
+
+
+class Card(_Part):
+    """Everything that a checkpoint says of itself."""
+
+    format: int = FORMAT
+    name: str
+    created: str
+    input_size: int
+    preprocess: str
+    interpolation: str
+    backbone: BackboneCard
+    head: HeadCard
+    training: TrainingCard
+    data: DataCard
+    quality: Quality | None = None
+    reference: Reference | None = None
+    versions: dict[str, str]
+    licence: str
+    intended_use: str
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The card of a checkpoint file; raises `CheckpointError` for anything that is not one."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+        except FileNotFoundError as error:
+            raise CheckpointError(f"checkpoint {path} does not exist") from error
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"checkpoint {path} is not a readable .safetensors file: {error}") from error
+        if KEY not in metadata:
+            raise CheckpointError(f"checkpoint {path} has no {KEY!r} card in its header: unmask did not write it")
+        return cls.parse(metadata[KEY], str(path))
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> Self:
+        """A card from its JSON; the message of a `CheckpointError` names every wrong field."""
+        try:
+            card = cls.model_validate_json(text)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise CheckpointError(f"checkpoint {source} has a card that cannot be read: {wrong}") from error
+        if card.format > FORMAT:
+            raise CheckpointError(f"checkpoint {source} has a card of format {card.format}, newer than {FORMAT}")
+        return card
+
+    def json_text(self) -> str:
+        """The card as it is stored, keys in a fixed order."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,160 @@
+"""Bytes to 512×512 RGB: the only decoder in the house, and every limit on an image.
+
+Training and serving call the same ``decode``; its ``FINGERPRINT`` travels with every checkpoint and score, so that
+a picture is never scored on other pixels than the detector was trained on.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from trainer.errors import Rejected
+
+#: Raise this when the pixels that come out may change; the golden hash in the tests notices if you forget.
+VERSION = 1
+#: Width and height of what the detector sees, in pixels (the paper's).
+SIZE = 512
+#: What lies behind transparent pictures.
+BACKGROUND = (255, 255, 255)
+#: Formats that profile photos come in. Others (EPS, TIFF, ...) reach code that hostile files have broken before.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+#: Says how pixels are made; stored in checkpoints and beside scores.
+FINGERPRINT = f"unmask-{VERSION}-{SIZE}-draft-bilinear-white"
+
+Pixels = NDArray[np.uint8]
+
+_ORIENTATION = ExifTags.Base.Orientation
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Between one and two times Pillow's own limit it only warns; here that is an error too, and never a print.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is refused from the header alone, before any pixel is decoded."""
+
+    #: Size of the file.
+    max_bytes: int = 20 * 1024 * 1024
+    #: Width × height; a transparent picture needs eight bytes a pixel while it is scaled (320 MB).
+    max_pixels: int = 40_000_000
+    #: The same for JPEG, which is decoded at reduced scale: 48-megapixel phones are welcome.
+    max_jpeg_pixels: int = 50_000_000
+    max_side: int = 20_000
+    min_side: int = 16
+    #: Longer side over shorter side.
+    max_aspect: float = 10.0
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture: ``pixels`` is (512, 512, 3) uint8 RGB; ``width`` and ``height`` are those of the file."""
+
+    pixels: Pixels
+    width: int
+    height: int
+    format: str
+
+
+def decode(data: bytes, limits: Limits = LIMITS) -> Picture:
+    """Decode one photo to 512×512 RGB, upright, whole (the paper does not crop to the face).
+
+    Raises `Rejected` for anything else: its reason is one of ``empty``, ``too_many_bytes``, ``not_an_image``,
+    ``too_many_pixels``, ``side_too_long``, ``side_too_short``, ``too_elongated``, ``truncated``, ``corrupt``.
+    """
+    check_bytes(len(data), limits)
+    image = _open(data)
+    width, height = image.size
+    _check_header(image, limits)
+    try:
+        pixels = np.asarray(_canvas(image))
+    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them raise
+        raise _broken(error) from error
+    return Picture(pixels, width, height, image.format or "")
+
+
+def check_bytes(size: int, limits: Limits = LIMITS) -> None:
+    """Refuse a file by its size in bytes alone."""
+    if size == 0:
+        raise Rejected("empty", "at least 1 byte", "0 bytes")
+    if size > limits.max_bytes:
+        raise Rejected("too_many_bytes", f"{limits.max_bytes} bytes", f"{size} bytes")
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise Rejected("too_many_pixels", f"{LIMITS.max_pixels} pixels", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise Rejected("not_an_image", "/".join(FORMATS), f"{len(data)} bytes of something else") from error
+    except Exception as error:  # a header can break a plugin in any way
+        raise _broken(error) from error
+
+
+def _check_header(image: Image.Image, limits: Limits) -> None:
+    width, height = image.size
+    size = f"{width}x{height}"
+    max_pixels = limits.max_jpeg_pixels if image.format in ("JPEG", "MPO") else limits.max_pixels
+    if max(image.size) > limits.max_side:
+        raise Rejected("side_too_long", f"{limits.max_side} pixels", size)
+    if min(image.size) < limits.min_side:
+        raise Rejected("side_too_short", f"{limits.min_side} pixels", size)
+    if width * height > max_pixels:
+        raise Rejected("too_many_pixels", f"{max_pixels} pixels", size)
+    if max(image.size) > limits.max_aspect * min(image.size):
+        raise Rejected("too_elongated", f"{limits.max_aspect:g}:1", size)
+
+
+def _canvas(image: Image.Image) -> Image.Image:
+    """Scale, then turn upright, then flatten: on a square canvas the order makes no difference but in memory."""
+    image.draft(image.mode, (SIZE, SIZE))
+    small = _scalable(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    return _flat(_upright(small, image))
+
+
+def _scalable(image: Image.Image) -> Image.Image:
+    """The picture in a mode that can be interpolated, with its transparency if it has any."""
+    image.load()
+    if image.mode.startswith(("I", "F")):  # 16 bits: convert("RGB") would clip all but the darkest 1/256
+        return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
+
+
+def _upright(small: Image.Image, original: Image.Image) -> Image.Image:
+    """Turned as the camera said; a broken EXIF block says nothing."""
+    try:
+        orientation = original.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - SyntaxError, ValueError, struct.error, ...: the picture itself is fine
+        return small
+    turn = _TURNS.get(orientation)
+    return small.transpose(turn) if turn is not None else small
+
+
+def _flat(small: Image.Image) -> Image.Image:
+    if small.mode != "RGBA":
+        return small.convert("RGB")
+    background = Image.new("RGBA", small.size, (*BACKGROUND, 255))
+    return Image.alpha_composite(background, small).convert("RGB")
+
+
+def _broken(error: Exception) -> Rejected:
+    reason = "truncated" if "truncated" in str(error).lower() else "corrupt"
+    return Rejected(reason, "a complete file", f"{type(error).__name__}: {error}"[:200])

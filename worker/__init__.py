@@ -1,0 +1,1 @@
+"""The service: workers pull images from Redis, score them in batches and record scores and flags in SQL."""

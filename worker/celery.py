@@ -1,0 +1,48 @@
+"""The Celery app. ``celery -A worker worker`` works as it is.
+
+Redis only wakes workers: the SQL row is the record of work, and the sweeper sends again what was lost. Each setting
+here has a measured reason; most are about not losing, not repeating and not hanging.
+"""
+
+from celery import Celery
+
+from worker.settings import BrokerSettings
+
+QUEUE = "unmask"
+#: Longer than an image may be in hand; past it Redis hands a message to somebody else as well.
+VISIBILITY_TIMEOUT_S = 600
+
+app = Celery("unmask", include=["worker.tasks"], set_as_current=False)
+app.conf.update(
+    broker_url=BrokerSettings.load().broker_url,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "global_keyprefix": "unmask:",
+        "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        # A crashed worker's messages come back within seconds, not after 100 (kombu >= 5.7).
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+        # Without a socket timeout kombu's health checks never run, and a silent broker is waited for without end.
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+    },
+    task_default_queue=QUEUE,
+    task_acks_late=True,
+    task_acks_on_failure=True,
+    task_acks_on_timeout=True,
+    task_reject_on_worker_lost=False,
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    # Threads feed one batch; processes would share none, and break CUDA after the fork.
+    worker_pool="threads",
+    worker_concurrency=32,
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    worker_hijack_root_logger=False,
+    worker_soft_shutdown_timeout=30,
+    worker_send_task_events=False,
+)

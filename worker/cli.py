@@ -1,0 +1,71 @@
+"""The root command. It imports nothing heavy until a command runs, so that ``unmask --help`` answers at once."""
+
+import sys
+from importlib import import_module
+
+import click
+
+#: word: (where its command is, its help). Torch, Celery and SQLAlchemy load only with the command that needs them.
+COMMANDS = {
+    "score": ("worker.commands.score:score", "Score photos here and now."),
+    "enqueue": ("worker.commands.enqueue:enqueue", "Put photos in line for the workers."),
+    "worker": ("worker.commands.worker:worker", "Run a worker."),
+    "status": ("worker.commands.status:status", "What waits, what was scored, what failed, and by which model."),
+    "sweep": ("worker.commands.sweep:sweep", "Send images that nobody has sent, once."),
+    "failures": ("db.cli:failures_group", "Images that could not be scored, each with its reason."),
+    "train": ("trainer.cli:fit", "Fit a detector's head on labelled photos."),
+    "model": ("worker.commands.model:model", "Register checkpoints and list them."),
+    "threshold": ("db.cli:threshold_group", "From which score on a policy flags an account."),
+    "cases": ("db.cli:cases_group", "Flagged accounts, for people to decide."),
+    "db": ("db.cli:db_group", "Create and upgrade the database's schema."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The real command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list in --help, without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="unmask")
+def root() -> None:
+    """Find AI-generated faces among the profile photos of a platform.
+
+    Settings come from UNMASK_* environment variables. Exit status: 0 all well, 1 some items failed, 2 wrong use or
+    configuration.
+    """
+
+
+def main() -> None:
+    """The ``unmask`` command: errors that we know are one line on stderr, and exit status 2."""
+    try:
+        root(prog_name="unmask")
+    except Exception as error:
+        if not _known(error):
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+def _known(error: Exception) -> bool:
+    from db.errors import DbError
+    from trainer.errors import TrainerError
+    from worker.errors import WorkerError
+
+    return isinstance(error, DbError | TrainerError | WorkerError)

@@ -1,0 +1,75 @@
+"""``unmask model``: which checkpoints are known, and which one scores."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from db import versions
+from db.cli import open_database
+from db.output import emit, json_option
+from db.schema import ModelVersion
+
+
+@click.group()
+def model() -> None:
+    """Register checkpoints and list them."""
+
+
+@model.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--name", help="What people call it; the card's name when not given.")
+@json_option
+def register(*, checkpoint: Path, name: str | None, as_json: bool) -> None:
+    """Check a checkpoint, copy it to the models directory and enter it; the first becomes active."""
+    from trainer.card import Card
+    from trainer.checkpoint import load
+    from worker.settings import WorkerSettings
+
+    Card.read(checkpoint)  # its errors come quicker than torch
+    _, card = load(checkpoint)
+    database = open_database()
+    sha256 = _store(checkpoint, WorkerSettings.load().models_dir)
+    with database.writing() as session:
+        version = versions.register(session, name or card.name, sha256, card.preprocess, card.model_dump(mode="json"))
+        row = _row(version)
+    emit([row], as_json=as_json, empty="")
+
+
+@model.command("list")
+@json_option
+def list_models(*, as_json: bool) -> None:
+    """All registered checkpoints, the oldest first."""
+    with open_database().reading() as session:
+        rows = [_row(version) for version in versions.list_versions(session)]
+    emit(rows, as_json=as_json, empty="no model is registered: unmask model register CHECKPOINT")
+
+
+def _store(checkpoint: Path, models_dir: Path) -> str:
+    """Copy to ``<sha256>.safetensors``, atomically, so that a worker never loads half a file."""
+    from trainer.checkpoint import file_sha256
+    from worker.errors import UsageError
+
+    sha256 = file_sha256(checkpoint)
+    target = models_dir / f"{sha256}.safetensors"
+    part = models_dir / f".{sha256}.{os.getpid()}.part"
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(checkpoint, part)
+        part.replace(target)
+    except OSError as error:
+        raise UsageError(f"UNMASK_MODELS_DIR={models_dir} cannot be written: {error.strerror}") from error
+    return sha256
+
+
+def _row(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "id": version.id,
+        "name": version.name,
+        "state": version.state,
+        "sha256": version.sha256,
+        "preprocess": version.preprocess,
+        "registered_at": version.created_at,
+    }

@@ -1,0 +1,52 @@
+"""``unmask status``: the state of the whole, also while the broker is down."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from db import images, thresholds, versions
+from db.cli import open_database
+from db.output import emit_json, json_option
+from worker.errors import BrokerError
+
+
+@click.command()
+@json_option
+def status(*, as_json: bool) -> None:
+    """What waits, what was scored, what failed, and by which model."""
+    found = _record() | {"queue": _queue()}
+    if as_json:
+        emit_json(found)
+    else:
+        for name, value in found.items():
+            click.echo(f"{name.replace('_', ' '):<16} {_shown(value)}")
+
+
+def _record() -> dict[str, Any]:
+    with open_database().reading() as session:
+        active = versions.find_active(session)
+        oldest = images.oldest_pending(session)
+        return {
+            "images": images.counts(session),
+            "in_hand": images.in_hand(session),
+            "oldest_pending_s": round((datetime.now(UTC) - oldest).total_seconds(), 1) if oldest else None,
+            "model": active.name if active else None,
+            "thresholds": {t.policy: t.value for t in thresholds.latest(session, active.id)} if active else {},
+        }
+
+
+def _queue() -> dict[str, Any]:
+    from worker.celery import app
+    from worker.sweeper import waiting
+
+    try:
+        return {"reachable": True, "messages": waiting(app)}
+    except BrokerError as error:
+        return {"reachable": False, "messages": None, "error": str(error)}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(part)}" for key, part in value.items()) or "none"
+    return "none" if value is None else str(value)

@@ -1,0 +1,20 @@
+"""``unmask worker``: what ``celery -A worker worker`` does, after the settings were checked."""
+
+import click
+
+
+@click.command()
+@click.option("--concurrency", type=click.IntRange(1), help="Messages in hand at once (UNMASK_CONCURRENCY).")
+@click.option("--loglevel", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"]))
+def worker(*, concurrency: int | None, loglevel: str) -> None:
+    """Run a worker: take images from the queue, score them in batches, record scores and flags.
+
+    Stops at SIGTERM, after what it has in hand. A second worker on the same machine needs nothing but starting.
+    """
+    from worker.celery import app
+    from worker.settings import WorkerSettings
+
+    settings = WorkerSettings.load()
+    app.worker_main(
+        ["worker", "--loglevel", loglevel, "--concurrency", str(concurrency or settings.concurrency), "-n", "%n@%h"]
+    )

@@ -1,0 +1,61 @@
+"""What a worker may be told through ``UNMASK_*`` variables, with the defaults that are right for most."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+
+from db.settings import DatabaseSettings, Environment
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class BrokerSettings(Environment):
+    """Where the messages go. An upload flow needs no more than this to enqueue."""
+
+    broker_url: str = "redis://127.0.0.1:6379/0"
+    #: After so long without a score an image is sent again.
+    resend_s: PositiveFloat = 60.0
+
+
+class FetchSettings(Environment):
+    """Where photos may come from, and how much of a worker's time and memory one may take."""
+
+    #: Photos by path come from below this folder, and from nowhere when it is not set.
+    media_root: Path | None = None
+    #: Photos by URL come from these hosts ("cdn.example.com,img.example.com:8443"), and from nowhere when none is set.
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    #: For the whole download, from connecting to the last byte.
+    fetch_timeout_s: PositiveFloat = 15.0
+
+
+class ModelSettings(Environment):
+    """Which file scores, and on what."""
+
+    #: Registered checkpoints, as ``<sha256>.safetensors``.
+    models_dir: Path = Path("models")
+    #: "auto": CUDA where there is one, else the CPU.
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    engine: Literal["eager"] = "eager"
+
+
+class WorkerSettings(DatabaseSettings, BrokerSettings, FetchSettings, ModelSettings):
+    """Everything that a worker reads at its start."""
+
+    #: Messages in hand at once.
+    concurrency: PositiveInt = 32
+    #: Images in one forward pass, and how long the first waits for others that are on their way.
+    max_batch: PositiveInt = 16
+    max_wait_s: float = Field(default=0.05, ge=0)
+    #: How long an image may be in a worker's hands before another takes it.
+    lease_s: PositiveFloat = 300.0
+    #: How often an image is tried before it is given up, and the first pause between tries (doubled each time).
+    max_attempts: PositiveInt = 5
+    retry_s: PositiveFloat = 10.0
+    #: How often the sweeper looks for images that nobody sent, how many it sends at once, and how many messages may
+    #: wait in the queue before it stops adding to them.
+    sweep_s: PositiveFloat = 1.0
+    sweep_limit: PositiveInt = 1000
+    queue_limit: PositiveInt = 10_000
