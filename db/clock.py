@@ -51,7 +51,8 @@ def _sqlite(element: moment, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(moment, "postgresql")
 def _postgresql(element: moment, compiler: SQLCompiler, **options: Any) -> str:
     seconds = compiler.process(element.clauses, **options)
-    return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+    # Not clock_timestamp(): it may change between rows, so no index could be searched by it.
+    return f"(statement_timestamp() + make_interval(secs => {seconds}))"
 
 
 class now(FunctionElement[datetime]):  # noqa: N801 - the same

@@ -91,17 +91,18 @@ def lease(session: Session, ids: Collection[str], owner: str, lease_s: float) ->
 
 
 def take_due(session: Session, limit: int, resend_s: float) -> list[str]:
-    """Ids of images that should be sent now, oldest first; they come again after ``resend_s`` unless taken in hand."""
-    due = (
+    """Ids of images that should be sent now, the oldest; they come again after ``resend_s`` unless taken in hand."""
+    due = (  # a CTE runs once; a plan may run a subquery again for each row, and so take more than ``limit``
         select(Image.id)
         .where(Image.state == "pending", Image.next_attempt_at <= moment(), _not_in_hand())
         .order_by(Image.next_attempt_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .cte("due")
     )
     statement = (
         update(Image)
-        .where(Image.id.in_(due))
+        .where(Image.id.in_(select(due.c.id)))
         .values(next_attempt_at=moment(resend_s))
         .returning(Image.id)
         .execution_options(synchronize_session=False)
@@ -147,7 +148,7 @@ def put_back(session: Session, failures: Sequence[Failure]) -> None:
 
 def counts(session: Session) -> dict[str, int]:
     """How many images are in each state."""
-    found = dict(session.execute(select(Image.state, func.count()).group_by(Image.state)).tuples().all())
+    found = dict(session.execute(select(Image.state, func.count()).group_by(Image.state)).all())
     return {state: found.get(state, 0) for state in ("pending", "scored", "failed", "not_scorable")}
 
 

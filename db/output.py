@@ -1,11 +1,14 @@
 """What commands print: one JSON document for programs on stdout, or a table for people; messages go to stderr."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import click
+
+_PIPE_WIDTH = 400
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -33,10 +36,12 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name, value in rows[0].items():
-        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left")
+        number = isinstance(value, int | float)
+        table.add_column(name.replace("_", " "), justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*[Text(_shown(value)) for value in row.values()])  # as text: a name may look like markup
-    Console(soft_wrap=False).print(table)
+    # Into a file or pipe, lines are as long as they must be.
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def _shown(value: Any) -> str:

@@ -69,7 +69,7 @@ def _insert(session: Session, scored: Sequence[Scored], made_by: Provenance) -> 
         .on_conflict_do_nothing(index_elements=["image_id", "version_id"])
         .returning(Score.image_id, Score.id)
     )
-    return dict(session.execute(statement).tuples().all())
+    return dict(session.execute(statement).all())
 
 
 def _mark_scored(session: Session, scored: Sequence[Scored]) -> None:

@@ -18,6 +18,13 @@ from db.errors import DatabaseError
 #: How long a writer waits for another to finish on SQLite, and for a connection to PostgreSQL.
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 5
+#: The schemes that people write, and the driver behind each: ``postgresql://`` alone would ask for psycopg2.
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
 
 
 class Database:
@@ -25,7 +32,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = _parsed(url)
-        self.name = self.url.render_as_string(hide_password=True)
+        self.name = self.url.difference_update_query(["password"]).render_as_string(hide_password=True)
         self.engine = _engine(self.url)
 
     @contextmanager
@@ -68,7 +75,7 @@ class Database:
             yield
         except DBAPIError as error:
             cause = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-            missing = "no such table" in cause or "does not exist" in cause
+            missing = "no such table" in cause or ('relation "' in cause and "does not exist" in cause)
             hint = ": run `unmask db upgrade`" if missing else ""
             raise DatabaseError(f"database {self.name}: {cause}{hint}") from error
 
@@ -92,16 +99,14 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _parsed(url: str) -> URL:
-    """A URL whose driver is ours: ``postgresql://`` alone would ask for psycopg2."""
+    """A URL whose driver is ours."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise DatabaseError("UNMASK_DATABASE_URL is not a database URL, like sqlite:///unmask.db") from error
-    if parsed.drivername in ("postgres", "postgresql"):
-        return parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+    except (ArgumentError, ValueError):  # the latter shows what it took for a port, which may be of the password
+        raise DatabaseError("UNMASK_DATABASE_URL is not a database URL, like sqlite:///unmask.db") from None
+    if parsed.drivername not in _DRIVERS:
         raise DatabaseError(f"database {parsed.drivername} is not supported: sqlite or postgresql")
-    return parsed
+    return parsed.set(drivername=_DRIVERS[parsed.drivername])
 
 
 def _engine(url: URL) -> Engine:

@@ -21,11 +21,14 @@ class Environment(BaseModel):
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read and check all settings; raises one `SettingsError` that names every bad key."""
+        values, wrong = _values(environ, cls.model_fields)
         try:
-            return cls.model_validate(_values(environ, cls.model_fields))
+            settings = cls.model_validate(values)
         except ValidationError as error:
-            wrong = [f"{PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
-            raise SettingsError("; ".join(wrong)) from error
+            wrong += [f"{PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        if wrong:
+            raise SettingsError("; ".join(wrong))
+        return settings
 
 
 class DatabaseSettings(Environment):
@@ -39,18 +42,14 @@ def actor(environ: Mapping[str, str] = os.environ) -> str:
     return environ.get(f"{PREFIX}ACTOR") or getpass.getuser()
 
 
-def _values(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """The values that are given; a file's content where the key says so. Empty is the same as not given."""
-    values = {}
+def _values(environ: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """The values that are given, and which files cannot be read. Empty is the same as not given."""
+    values, wrong = {}, []
     for name in names:
         key = PREFIX + name.upper()
         path = environ.get(f"{key}_FILE")
-        values[name] = _secret(f"{key}_FILE", Path(path)) if path else environ.get(key, "")
-    return {name: value for name, value in values.items() if value}
-
-
-def _secret(key: str, path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{key}: {path} cannot be read: {type(error).__name__}") from error
+        try:
+            values[name] = Path(path).read_text().strip() if path else environ.get(key, "")
+        except (OSError, ValueError) as error:
+            wrong.append(f"{key}_FILE: {path} cannot be read: {type(error).__name__}")
+    return {name: value for name, value in values.items() if value}, wrong

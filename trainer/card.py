@@ -6,7 +6,7 @@ and the scores of real photos from which the false positive rate of any threshol
 
 import json
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -17,7 +17,7 @@ from trainer.errors import CheckpointError
 KEY = "unmask"
 FORMAT = 1
 
-Rate = float | None
+Positive = Annotated[float, Field(gt=0)]
 
 
 class _Part(BaseModel):
@@ -32,7 +32,7 @@ class BackboneCard(_Part):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     embedding_size: int = Field(gt=0, le=65_536)
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
     included: bool
 
 

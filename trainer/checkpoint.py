@@ -17,20 +17,27 @@ from trainer.model import Detector, Head, build_backbone
 from trainer.preprocess import FINGERPRINT, SIZE
 from trainer.weights import digest, fill, load_backbone
 
+#: What tensors may be made of: weights, and BatchNorm's counters.
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64)
+
 #: The research model that comes with this software.
 SHIPPED = Path(__file__).parent / "pretrained" / "lite1-research.safetensors"
 
 
 def save(detector: Detector, card: Card, path: Path, dtype: torch.dtype = torch.float32) -> str:
-    """Write a checkpoint, atomically; returns the file's SHA-256. The backbone goes in when the card says so."""
+    """Write a checkpoint, atomically; returns the file's SHA-256. The backbone goes in when the card says so.
+
+    ``dtype`` is that of the head: a backbone is stored as it is, or it would no longer be the one that the card names.
+    """
     modules = {"head": detector.head} | ({"backbone": detector.backbone} if card.backbone.included else {})
     tensors = {
-        f"{prefix}.{name}": (value.to(dtype) if value.is_floating_point() else value).contiguous()
+        f"{prefix}.{name}": (value.to(dtype) if prefix == "head" else value).contiguous()
         for prefix, module in modules.items()
         for name, value in module.state_dict().items()
     }
     part = path.with_name(f".{path.name}.part")
     save_file(tensors, part, metadata={KEY: card.json_text()})
+    part.chmod(0o644)  # safetensors makes files that nobody else may read; workers are somebody else
     part.replace(path)
     return file_sha256(path)
 
@@ -77,6 +84,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if not name.startswith(("backbone.", "head.")):
             raise CheckpointError(f"checkpoint {path}: tensor {name} is neither of the backbone nor of the head")
+        if value.dtype not in _DTYPES:
+            raise CheckpointError(f"checkpoint {path}: tensor {name} is of {value.dtype}, which weights are not")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"checkpoint {path}: tensor {name} holds values that are not finite")
     return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
@@ -84,10 +93,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _empty(card: Card, tensors: dict[str, Tensor], path: Path) -> Detector:
     """The card's architecture, with its backbone's weights, checked, and an untrained head."""
+    stored = _below("backbone.", tensors)
+    if stored and not card.backbone.included:
+        raise CheckpointError(f"checkpoint {path} is head-only by its card, but holds {len(stored)} backbone tensors")
     try:
         if card.backbone.included:
             backbone = build_backbone(card.backbone.name)
-            fill(backbone, _below("backbone.", tensors), f"backbone of checkpoint {path}")
+            fill(backbone, stored, f"backbone of checkpoint {path}")
         else:
             backbone = load_backbone(card.backbone.name).backbone
     except WeightsError as error:

@@ -23,7 +23,7 @@ def root() -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--head-only", is_flag=True, help="Leave the backbone out of the file: a package carries its weights.")
-@click.option("--half", is_flag=True, help="Store 16-bit weights: half the size.")
+@click.option("--half", is_flag=True, help="Store the head in 16 bits: half its size.")
 @click.option("--name", default="detector", show_default=True, help="What people call it.")
 @click.option("--licence", default="not stated", show_default=True, help="Of the data, and so of the detector.")
 def fit(

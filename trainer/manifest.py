@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def read(path: Path) -> Manifest:
     """
     try:
         data = path.read_bytes()
-        rows = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
+        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     except FileNotFoundError as error:
         raise ManifestError(f"manifest {path} does not exist") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -71,7 +72,11 @@ def _check_columns(path: Path, rows: list[dict[str, str]]) -> None:
         raise ManifestError(f"manifest {path} has no rows")
     missing = [name for name in ("path", "label") if name not in rows[0]]
     if missing:
-        raise ManifestError(f"manifest {path} has no column {', '.join(missing)}: it has {', '.join(rows[0])}")
+        found = ", ".join(filter(None, rows[0]))
+        raise ManifestError(f"manifest {path} has no column {', '.join(missing)}: it has {found}")
+    short = sum(None in (row["path"], row["label"]) for row in rows)
+    if short:
+        raise ManifestError(f"manifest {path} has {short} rows without a path or a label")
 
 
 def _check_labels(path: Path, rows: list[dict[str, str]]) -> None:

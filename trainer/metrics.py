@@ -17,13 +17,16 @@ def threshold_at_fpr(reals: Scores, target_fpr: float) -> float:
     It lies midway between the last score that may be flagged and the next below, so that rounding moves nobody across.
     Raises ValueError when there are too few reals to flag even one (n < 1 / target).
     """
+    if not 0 < target_fpr < 1:
+        raise ValueError(f"an FPR of {target_fpr:g} is not between 0 and 1")
     allowed = math.floor(target_fpr * len(reals) + 1e-9)
     if allowed < 1:
         raise ValueError(f"an FPR of {target_fpr:g} needs {math.ceil(1 / target_fpr)} reals, {len(reals)} given")
     descending = np.sort(reals)[::-1]
     first_kept = descending[allowed]
     above = descending[:allowed][descending[:allowed] > first_kept]
-    return float((above[-1] + first_kept) / 2) if len(above) else float(np.nextafter(first_kept, np.inf))
+    last_flagged = above[-1] if len(above) else first_kept
+    return float(max((last_flagged + first_kept) / 2, np.nextafter(first_kept, np.inf)))
 
 
 def rate_at(scores: Scores, threshold: float) -> float:

@@ -76,6 +76,8 @@ def build_backbone(name: str) -> nn.Module:
     keep_memory()
     import timm
 
+    if not timm.is_model(name):  # "hf-hub:..." and "local-dir:..." would go and look elsewhere
+        raise WeightsError(f"backbone {name!r} is not a network that timm knows")
     try:
         backbone: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
     except RuntimeError as error:

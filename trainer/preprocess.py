@@ -38,6 +38,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+# Of a file that is odd but readable Pillow warns: no news to us, and no reason to print or, under -W error, to refuse.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # Between one and two times Pillow's own limit it only warns; here that is an error too, and never a print.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
@@ -132,7 +134,8 @@ def _scalable(image: Image.Image) -> Image.Image:
     """The picture in a mode that can be interpolated, with its transparency if it has any."""
     image.load()
     if image.mode.startswith(("I", "F")):  # 16 bits: convert("RGB") would clip all but the darkest 1/256
-        return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+        levels = np.asarray(image).clip(0, 65535).astype(np.uint16, copy=False)
+        return Image.fromarray((levels >> 8).astype(np.uint8))
     if image.has_transparency_data:
         return image.convert("RGBA")
     return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")

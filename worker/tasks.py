@@ -62,6 +62,14 @@ def _open(**_: Any) -> None:
     Process.sweeper = Sweeper(app, Process.service.database, send, settings)
 
 
+@signals.setup_logging.connect
+def _log(loglevel: int = logging.INFO, **_: Any) -> None:
+    """Ours on stderr; of Celery's, not two lines a message."""
+    logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(max(loglevel, logging.WARNING))
+
+
 @signals.worker_ready.connect
 def _ready(**_: Any) -> None:
     if Process.sweeper is not None:

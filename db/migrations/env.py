@@ -14,6 +14,8 @@ def _run(connection: Connection) -> None:
         if connection.dialect.name == "postgresql":
             # Waiting for a table's lock would make every worker wait behind us.
             connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+            # Replicas that start together all want to upgrade: one does, the others find it done.
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('unmask'))")
         context.run_migrations()
 
 

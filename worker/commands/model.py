@@ -31,7 +31,7 @@ def register(*, checkpoint: Path, name: str | None, as_json: bool) -> None:
     Card.read(checkpoint)  # its errors come quicker than torch
     _, card = load(checkpoint)
     database = open_database()
-    sha256 = _store(checkpoint, WorkerSettings.load().models_dir)
+    sha256 = store(checkpoint, WorkerSettings.load().models_dir)
     with database.writing() as session:
         version = versions.register(session, name or card.name, sha256, card.preprocess, card.model_dump(mode="json"))
         row = _row(version)
@@ -47,7 +47,7 @@ def list_models(*, as_json: bool) -> None:
     emit(rows, as_json=as_json, empty="no model is registered: unmask model register CHECKPOINT")
 
 
-def _store(checkpoint: Path, models_dir: Path) -> str:
+def store(checkpoint: Path, models_dir: Path) -> str:
     """Copy to ``<sha256>.safetensors``, atomically, so that a worker never loads half a file."""
     from trainer.checkpoint import file_sha256
     from worker.errors import UsageError

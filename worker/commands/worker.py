@@ -15,6 +15,6 @@ def worker(*, concurrency: int | None, loglevel: str) -> None:
     from worker.settings import WorkerSettings
 
     settings = WorkerSettings.load()
-    app.worker_main(
-        ["worker", "--loglevel", loglevel, "--concurrency", str(concurrency or settings.concurrency), "-n", "%n@%h"]
-    )
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # our workers meet in SQL
+    threads = str(concurrency or settings.concurrency)
+    app.worker_main(["worker", *quiet, "--loglevel", loglevel, "--concurrency", threads])
