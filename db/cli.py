@@ -15,8 +15,15 @@ policy_option = click.option("--policy", default="default", show_default=True, h
 
 def open_database() -> Database:
     """The database of the settings, with this software's schema."""
-    database = Database(DatabaseSettings.load().database_url)
+    database = _connect()
     database.check_schema()
+    return database
+
+
+def _connect() -> Database:
+    """The database of the settings, until the command ends."""
+    database = Database(DatabaseSettings.load().database_url)
+    click.get_current_context().call_on_close(database.close)
     return database
 
 
@@ -28,7 +35,7 @@ def db_group() -> None:
 @db_group.command()
 def upgrade() -> None:
     """Bring the schema to this version of the software; safe to repeat."""
-    database = Database(DatabaseSettings.load().database_url)
+    database = _connect()
     before, after = database.upgrade()
     moved = f"stays at {after}" if before == after else f"{before or 'nothing'} -> {after}"
     click.echo(f"database {database.name}: schema {moved}", err=True)

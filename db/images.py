@@ -61,6 +61,8 @@ def add(session: Session, images: Sequence[NewImage], resend_s: float) -> list[s
     Their messages are the caller's to send, so the sweeper leaves them alone for ``resend_s``. Raises `ConflictError`
     when an id is known with another account, URL or policy.
     """
+    if not images:
+        return []
     statement = (
         insert(session, Image)
         .values([asdict(image) | {"next_attempt_at": moment(resend_s)} for image in images])

@@ -58,7 +58,7 @@ class Database:
 
     def check_schema(self) -> None:
         """Refuse a database whose schema is not this software's."""
-        with self._translated(), self.engine.connect() as connection:
+        with self._translated(), self.engine.execution_options(read_only=True).connect() as connection:
             found = _revision(connection)
         if found != head():
             raise DatabaseError(

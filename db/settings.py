@@ -16,7 +16,7 @@ PREFIX = "UNMASK_"
 class Environment(BaseModel):
     """Settings of one role. Keys that nobody knows are left alone: Kubernetes adds some for a service "unmask-..."."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Self:

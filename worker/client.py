@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from db import images
 from db.images import NewImage, check_id
@@ -71,7 +71,7 @@ def enqueue_many(session: Session, new: Sequence[NewImage]) -> int:
     session.info.setdefault(_WAITING, []).extend(added)
     if not event.contains(session, "after_commit", _send_waiting):
         event.listen(session, "after_commit", _send_waiting)
-        event.listen(session, "after_rollback", _forget_waiting)
+        event.listen(session, "after_transaction_end", _forget_waiting)
     return len(added)
 
 
@@ -91,8 +91,9 @@ def _send_waiting(session: Session) -> None:
         send(session.info.pop(_WAITING, []))
 
 
-def _forget_waiting(session: Session) -> None:
-    if not session.in_nested_transaction():
+def _forget_waiting(session: Session, transaction: SessionTransaction) -> None:
+    """What is left when it ends was rolled back. After a savepoint's rollback a message may go that finds no row."""
+    if transaction.parent is None:
         session.info.pop(_WAITING, None)
 
 

@@ -47,7 +47,7 @@ class Fetcher:
             return _file_bytes(found)
         except FileNotFoundError as error:
             raise FetchError("not_found", f"{path} is not below UNMASK_MEDIA_ROOT") from error
-        except (OSError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle, before Python 3.13
             raise FetchError("unreadable", f"{path}: {type(error).__name__}") from error
 
     def _download(self, url: str, parts: SplitResult) -> bytes:

@@ -1,0 +1,48 @@
+"""One database of each kind for all unit tests: emptying it is ten times as quick as making another."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import delete, text
+
+from db.schema import Base
+from db.session import Database
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database with our schema, and with whatever the last test left in it."""
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path_factory.mktemp('unit')}/unmask.db")
+    else:
+        server: str = request.getfixturevalue("postgres_server")
+        _create_database(server, "unit")
+        database = Database(server.replace("/postgres?", "/unit?"))
+    database.upgrade()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def database(migrated: Database) -> Database:
+    """An empty database with our schema, on both kinds; for tests that leave the schema as it is."""
+    with migrated.writing() as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(delete(table))
+    return migrated
+
+
+@pytest.fixture
+def fresh_database(database_url: str) -> Iterator[Database]:
+    """The same, but its own: for tests that change the schema."""
+    database = Database(database_url)
+    database.upgrade()
+    yield database
+    database.close()
+
+
+def _create_database(server: str, name: str) -> None:
+    admin = Database(server)
+    with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.close()

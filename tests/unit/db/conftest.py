@@ -1,0 +1,123 @@
+"""A record to test on: an active model, images that are due, and what happens to them."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from db import images, scores, thresholds, versions
+from db.images import NewImage
+from db.schema import Case, Image
+from db.scores import Provenance, Scored
+from db.session import Database
+
+#: Whatever should happen at once in these tests happens within this, or not at all.
+PATIENCE_S = 30
+
+
+@pytest.fixture
+def session(database: Database) -> Iterator[Session]:
+    """A transaction that is rolled back at the end."""
+    with database.reading() as session:
+        yield session
+
+
+@pytest.fixture
+def version_id(database: Database) -> int:
+    """The active model version."""
+    with database.writing() as session:
+        return versions.register(session, "first", "1" * 64, "unmask-1", {"name": "first"}).id
+
+
+@pytest.fixture
+def add_images(database: Database) -> Callable[..., list[str]]:
+    """``add_images("a", "b")`` adds images that are due since a minute; returns those that are new."""
+
+    def add(*ids: str, account_id: str = "account", policy: str = "default", resend_s: float = -60.0) -> list[str]:
+        with database.writing() as session:
+            return images.add(session, [NewImage(i, account_id, f"{i}.jpg", policy) for i in ids], resend_s)
+
+    return add
+
+
+@pytest.fixture
+def set_threshold(database: Database, version_id: int) -> Callable[..., int]:
+    """``set_threshold(0.5)`` for the active version; returns its id."""
+
+    def set_value(value: float, policy: str = "default") -> int:
+        with database.writing() as session:
+            return thresholds.set_value(session, version_id, policy, value, "test", "").id
+
+    return set_value
+
+
+@pytest.fixture
+def record(database: Database, version_id: int) -> Callable[..., list[str]]:
+    """``record({"a": 0.9})`` writes scores in one transaction; returns the ids whose score is new."""
+
+    def write(found: dict[str, float], policy: str = "default") -> list[str]:
+        batch = [Scored(image_id, policy, score, "f" * 64, 1000, 640, 480) for image_id, score in found.items()]
+        with database.writing() as session:
+            return scores.record(session, batch, Provenance(version_id, "eager-fp32", "cpu"))
+
+    return write
+
+
+@pytest.fixture
+def image_of(database: Database) -> Callable[[str], Image]:
+    """An image's row, as the next worker would see it."""
+
+    def read(image_id: str) -> Image:
+        with database.reading() as session:
+            return session.get_one(Image, image_id)
+
+    return read
+
+
+@pytest.fixture
+def close_case(database: Database) -> Callable[[int, str], None]:
+    """``close_case(1, "dismissed")``: what a reviewer's decision does to a case."""
+
+    def close(case_id: int, state: str) -> None:
+        with database.writing() as session:
+            session.get_one(Case, case_id).state = state
+
+    return close
+
+
+@pytest.fixture
+def at_once() -> Callable[[Sequence[Callable[[], Any]]], list[Any]]:
+    """Runs functions at the same time, a thread each; returns what they returned, in order."""
+
+    def run(functions: Sequence[Callable[[], Any]]) -> list[Any]:
+        barrier = threading.Barrier(len(functions), timeout=PATIENCE_S)
+
+        def start(function: Callable[[], Any]) -> Any:
+            barrier.wait()
+            return function()
+
+        with ThreadPoolExecutor(len(functions)) as pool:
+            futures = [pool.submit(start, function) for function in functions]
+            return [future.result(timeout=PATIENCE_S) for future in futures]
+
+    return run
+
+
+@pytest.fixture
+def statements() -> Callable[[Session], list[tuple[str, Any]]]:
+    """``statements(session)``: a list to which every statement of its transaction is added, with its parameters."""
+
+    def listen(session: Session) -> list[tuple[str, Any]]:
+        heard: list[tuple[str, Any]] = []
+
+        @event.listens_for(session.connection(), "before_cursor_execute")
+        def _(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            heard.append((statement, parameters))
+
+        return heard
+
+    return listen

@@ -1,0 +1,432 @@
+"""Images wait until they are due, are in one worker's hands at a time, and leave with a reason or a score."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db import images
+from db.clock import moment
+from db.errors import ConflictError
+from db.images import Failure, Job, NewImage
+from db.schema import Case, Image, ModelVersion, Score, Threshold
+from db.session import Database
+
+AddImages = Callable[..., list[str]]
+ImageOf = Callable[[str], Image]
+
+
+def lease(database: Database, *ids: str, owner: str = "worker", lease_s: float = 300.0) -> list[Job]:
+    with database.writing() as session:
+        return images.lease(session, ids, owner, lease_s)
+
+
+def lease_in_pieces(database: Database, ids: list[str], owner: str) -> list[str]:
+    """In pieces that overlap, and are therefore fought about."""
+    pieces = [ids[start : start + 16] for start in range(0, len(ids), 8)]
+    return [job.image_id for piece in pieces for job in lease(database, *piece, owner=owner)]
+
+
+def take_due(database: Database, limit: int = 100, resend_s: float = 60.0) -> set[str]:
+    with database.writing() as session:
+        taken = images.take_due(session, limit, resend_s)
+    assert len(taken) == len(set(taken))
+    return set(taken)
+
+
+def put_back(database: Database, *failures: Failure) -> None:
+    with database.writing() as session:
+        images.put_back(session, failures)
+
+
+# What other languages write
+
+
+def test_a_plain_insert_gets_all_defaults_and_is_due_at_once(database: Database, image_of: ImageOf) -> None:
+    with database.writing() as session:
+        session.execute(text("INSERT INTO images (id, account_id, url, policy) VALUES ('a', 'acc', 'a.jpg', 'vip')"))
+    image = image_of("a")
+    assert (image.id, image.account_id, image.url, image.policy) == ("a", "acc", "a.jpg", "vip")
+    assert (image.state, image.attempts) == ("pending", 0)
+    empty = ("lease_owner", "lease_until", "reason", "detail", "sha256", "bytes", "width", "height")
+    assert {name: getattr(image, name) for name in empty} == dict.fromkeys(empty)
+    for time in (image.created_at, image.changed_at, image.next_attempt_at):
+        assert abs(time - datetime.now(UTC)) < timedelta(seconds=30)
+    assert take_due(database) == {"a"}
+
+
+def test_a_plain_insert_without_a_policy_is_under_the_default_one(database: Database, image_of: ImageOf) -> None:
+    with database.writing() as session:
+        session.execute(text("INSERT INTO images (id, account_id, url) VALUES ('a', 'acc', 'a.jpg')"))
+    assert image_of("a").policy == "default"
+
+
+LONG = "x" * 129
+VERSION: dict[str, Any] = {"id": 1, "name": "m", "sha256": "f", "preprocess": "p", "card": {}, "state": "active"}
+SCORE: dict[str, Any] = {"image_id": "a", "version_id": 1, "score": 0.5, "engine": "eager", "device": "cpu"}
+THRESHOLD: dict[str, Any] = {"version_id": 1, "policy": "default", "value": 0.5, "author": "ada", "reason": ""}
+CASE: dict[str, Any] = {"account_id": "acc", "policy": "default"}
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        (Image, {"id": "b", "state": "lost"}),
+        (Image, {"id": ""}),
+        (Image, {"id": None}),
+        (Image, {"id": "a"}),
+        (Image, {"id": "b", "account_id": ""}),
+        (Image, {"id": "b", "policy": ""}),
+        (Image, {"id": "b", "policy": None}),
+        (ModelVersion, VERSION | {"id": 2, "name": "n", "sha256": "e"}),
+        (ModelVersion, VERSION | {"id": 2, "sha256": "e", "state": "candidate"}),
+        (ModelVersion, VERSION | {"id": 2, "name": "n", "state": "candidate"}),
+        (ModelVersion, VERSION | {"id": 2, "name": "n", "sha256": "e", "state": "resting"}),
+        (Score, SCORE | {"score": 1.01}),
+        (Score, SCORE | {"score": -0.01}),
+        (Score, SCORE | {"score": float("nan")}),
+        (Score, SCORE | {"image_id": "unknown"}),
+        (Score, SCORE | {"version_id": 9}),
+        (Threshold, THRESHOLD | {"value": 1.01}),
+        (Threshold, THRESHOLD | {"value": -0.01}),
+        (Threshold, THRESHOLD | {"policy": ""}),
+        (Case, CASE),
+        (Case, CASE | {"account_id": "other", "state": "forgotten"}),
+    ],
+    ids=lambda value: str(getattr(value, "__tablename__", value))[:80],
+)
+def test_the_database_refuses_rows_that_make_no_sense(session: Session, table: type[Any], row: dict[str, Any]) -> None:
+    session.execute(insert(Image).values(id="a", account_id="acc"))
+    session.execute(insert(ModelVersion).values(VERSION))
+    session.execute(insert(Case).values(CASE))
+    with pytest.raises(IntegrityError):
+        session.execute(insert(table).values(row))
+
+
+@pytest.mark.parametrize("column", ["id", "account_id", "policy"])
+def test_the_database_refuses_ids_that_are_too_long(session: Session, column: str) -> None:
+    """PostgreSQL by the column's type, SQLite by our constraint."""
+    session.execute(insert(Image).values({"id": "b"} | {column: "é" * 128}))
+    session.execute(delete(Image))
+    with pytest.raises(Exception, match=rf"too long for type|{column}_length"):
+        session.execute(insert(Image).values({"id": "b"} | {column: "é" * 129}))
+
+
+def test_the_same_image_may_be_scored_by_each_version_once(session: Session) -> None:
+    session.execute(insert(Image).values(id="a"))
+    session.execute(insert(ModelVersion).values(VERSION))
+    session.execute(insert(ModelVersion).values(VERSION | {"id": 2, "name": "n", "sha256": "e", "state": "shadow"}))
+    session.execute(insert(Score).values(SCORE))
+    session.execute(insert(Score).values(SCORE | {"version_id": 2}))
+    with pytest.raises(IntegrityError):
+        session.execute(insert(Score).values(SCORE))
+
+
+def test_an_account_may_have_closed_cases_and_one_open_case_a_policy(session: Session) -> None:
+    for case in ({"state": "dismissed"}, {"state": "dismissed"}, {"state": "open"}, {"policy": "vip"}):
+        session.execute(insert(Case).values(CASE | case))
+    with pytest.raises(IntegrityError):
+        session.execute(insert(Case).values(CASE))
+
+
+# Adding
+
+
+@pytest.mark.parametrize("value", ["a", "x" * 128, "é", "a b/c:d", "🙂"])
+def test_an_id_is_text_of_up_to_128_characters(value: str) -> None:
+    assert images.check_id("image_id", value) == value
+
+
+@pytest.mark.parametrize("value", ["", LONG, "a\0b", None, 7, b"a", ["a"]])
+def test_anything_else_is_no_id(value: object) -> None:
+    with pytest.raises(ValueError, match="image_id must be text of 1 to 128 characters, without NUL: ") as caught:
+        images.check_id("image_id", value)
+    assert len(str(caught.value)) < 250
+
+
+def test_added_images_are_left_to_their_senders_for_a_while(database: Database, add_images: AddImages) -> None:
+    assert add_images("a", "b", resend_s=60.0) == ["a", "b"]
+    assert take_due(database) == set()
+    with database.reading() as session:
+        assert images.counts(session) == {"pending": 2, "scored": 0, "failed": 0, "not_scorable": 0}
+
+
+def test_the_same_image_twice_is_one_image(add_images: AddImages, image_of: ImageOf) -> None:
+    add_images("a")
+    created_at = image_of("a").created_at
+    assert add_images("a", "b") == ["b"]
+    assert image_of("a").created_at == created_at
+
+
+def test_twice_in_one_call_is_one_image_too(database: Database) -> None:
+    with database.writing() as session:
+        assert set(images.add(session, [NewImage("a", "acc", "a.jpg")] * 2, 60)) == {"a"}
+        assert images.counts(session)["pending"] == 1
+
+
+@pytest.mark.parametrize("field", ["account_id", "url", "policy"])
+def test_an_id_that_is_known_with_something_else_is_a_conflict_and_adds_nothing(database: Database, field: str) -> None:
+    first = {"id": "a", "account_id": "acc", "url": "a.jpg", "policy": "default"}
+    second = [NewImage("b", "acc", "b.jpg"), NewImage(**(first | {field: "another"}))]
+    with database.writing() as session:
+        images.add(session, [NewImage(**first)], 60)
+    with pytest.raises(ConflictError, match=f"image 'a' is known with another {field}"), database.writing() as session:
+        images.add(session, second, 60)
+    with database.reading() as session:
+        assert images.counts(session)["pending"] == 1
+
+
+# Taking in hand
+
+
+def test_a_lease_gives_what_a_worker_must_know_and_counts_the_attempt(
+    database: Database, add_images: AddImages, image_of: ImageOf
+) -> None:
+    add_images("a", account_id="acc", policy="vip")
+    assert lease(database, "a", owner="me") == [Job("a", "acc", "a.jpg", "vip", attempts=1)]
+    image = image_of("a")
+    assert image.lease_owner == "me"
+    assert image.lease_until is not None
+    assert timedelta(seconds=200) < image.lease_until - datetime.now(UTC) < timedelta(seconds=400)
+    with database.reading() as session:
+        assert images.in_hand(session) == 1
+
+
+def test_an_image_in_hand_is_nobody_elses(database: Database, add_images: AddImages, image_of: ImageOf) -> None:
+    add_images("a", "b")
+    lease(database, "a", owner="me")
+    assert [job.image_id for job in lease(database, "a", "b", owner="you")] == ["b"]
+    assert lease(database, "a", owner="me") == []
+    assert image_of("a").attempts == 1
+
+
+def test_a_lease_expires_and_the_next_worker_sees_how_often_it_was_tried(
+    database: Database, add_images: AddImages
+) -> None:
+    add_images("a")
+    lease(database, "a", owner="me", lease_s=-1)
+    with database.reading() as session:
+        assert images.in_hand(session) == 0
+    assert [job.attempts for job in lease(database, "a", owner="you")] == [2]
+
+
+@pytest.mark.parametrize("state", ["scored", "failed", "not_scorable"])
+def test_images_that_are_done_with_are_not_leased_nor_due(
+    database: Database, add_images: AddImages, state: str
+) -> None:
+    add_images("a")
+    with database.writing() as session:
+        session.execute(update(Image).values(state=state))
+    assert lease(database, "a") == []
+    assert take_due(database) == set()
+
+
+def test_unknown_images_are_not_leased(database: Database) -> None:
+    assert lease(database, "unknown") == []
+    assert lease(database) == []
+
+
+def test_workers_that_lease_at_once_share_no_image_and_leave_none(
+    database: Database, add_images: AddImages, at_once: Callable[[Sequence[Callable[[], Any]]], list[Any]]
+) -> None:
+    for turn in range(3):
+        ids = [f"{turn}-{number}" for number in range(40)]
+        add_images(*ids)
+
+        got = at_once([partial(lease_in_pieces, database, ids, owner) for owner in ("one", "two", "three")])
+        taken = [image_id for owned in got for image_id in owned]
+        assert len(taken) == len(set(taken))
+        assert set(taken) | {job.image_id for job in lease(database, *ids)} == set(ids)
+
+
+@pytest.mark.parametrize("migrated", ["postgresql"], indirect=True)
+def test_a_lease_does_not_wait_for_one_that_is_being_written(database: Database) -> None:
+    with database.writing() as session:
+        images.add(session, [NewImage(name, "acc", "url") for name in ("a", "b")], -1)
+    with database.writing() as mine:
+        images.lease(mine, ["a"], "me", 300)
+        assert [job.image_id for job in lease(database, "a", "b", owner="you")] == ["b"]
+
+
+# Sending again
+
+
+def test_what_is_due_is_taken_the_oldest_first_and_no_more_than_the_limit(
+    database: Database, add_images: AddImages
+) -> None:
+    for age_s, name in ((10, "young"), (30, "old"), (20, "middle")):
+        add_images(name, resend_s=-age_s)
+    add_images("future", resend_s=60)
+    assert take_due(database, limit=2) == {"old", "middle"}
+    assert take_due(database, limit=2) == {"young"}
+    assert take_due(database, limit=2) == set()
+
+
+@pytest.mark.parametrize("migrated", ["postgresql"], indirect=True)
+def test_the_limit_holds_whatever_plan_postgresql_makes(database: Database) -> None:
+    """A subquery with a limit that is run again for each row takes more than the limit."""
+    with database.writing() as session:
+        images.add(session, [NewImage(f"{number}", "acc", "url") for number in range(50)], -1)
+        for way in ("hashjoin", "hashagg", "mergejoin", "material", "sort"):
+            session.execute(text(f"SET LOCAL enable_{way} = off"))
+        assert len(images.take_due(session, 7, 60)) == 7
+
+
+def test_what_was_sent_comes_again_after_a_while_until_it_is_in_hand(database: Database, add_images: AddImages) -> None:
+    add_images("a")
+    assert take_due(database, resend_s=-1) == {"a"}
+    assert take_due(database, resend_s=-1) == {"a"}
+    lease(database, "a")
+    assert take_due(database) == set()
+
+
+def test_what_was_in_hand_too_long_is_sent_again(database: Database, add_images: AddImages) -> None:
+    add_images("a")
+    lease(database, "a", lease_s=-1)
+    assert take_due(database) == {"a"}
+
+
+def test_sweepers_that_look_at_once_send_nothing_twice(
+    database: Database, add_images: AddImages, at_once: Callable[[Sequence[Callable[[], Any]]], list[Any]]
+) -> None:
+    ids = [f"{number:03}" for number in range(60)]
+    add_images(*ids)
+    got = at_once([lambda: take_due(database, limit=25)] * 3)
+    taken = [image_id for some in got for image_id in some] + sorted(take_due(database))
+    assert sorted(taken) == ids
+
+
+# Giving up
+
+
+def test_images_that_keep_killing_their_workers_are_parked_with_a_reason(
+    database: Database, add_images: AddImages, image_of: ImageOf
+) -> None:
+    add_images("poison", "fine")
+    for _ in range(3):
+        lease(database, "poison", lease_s=-1)
+    lease(database, "fine", lease_s=-1)
+    with database.writing() as session:
+        assert images.park_exhausted(session, 3) == ["poison"]
+    image = image_of("poison")
+    assert (image.state, image.reason, image.detail) == ("failed", "worker_lost", "no result after 3 attempts")
+    assert (image.lease_owner, image.lease_until) == (None, None)
+    assert image_of("fine").state == "pending"
+
+
+def test_an_image_is_not_parked_while_it_is_in_hand_or_waits_for_its_next_attempt(
+    database: Database, add_images: AddImages
+) -> None:
+    add_images("in hand", "waits")
+    lease(database, "in hand", "waits", lease_s=-1)
+    lease(database, "in hand", lease_s=300)
+    with database.writing() as session:
+        session.execute(update(Image).where(Image.id == "waits").values(next_attempt_at=moment(60)))
+        assert images.park_exhausted(session, 1) == []
+
+
+def test_a_parked_image_keeps_the_reason_that_it_had(
+    database: Database, add_images: AddImages, image_of: ImageOf
+) -> None:
+    add_images("a")
+    lease(database, "a")
+    put_back(database, Failure("a", "timeout", "no answer within 15 s", retry_s=-1.0))
+    with database.writing() as session:
+        assert images.park_exhausted(session, 1) == ["a"]
+    assert (image_of("a").reason, image_of("a").detail) == ("timeout", "no answer within 15 s")
+
+
+def test_a_transient_failure_waits_for_its_next_attempt(
+    database: Database, add_images: AddImages, image_of: ImageOf
+) -> None:
+    add_images("a")
+    lease(database, "a")
+    put_back(database, Failure("a", "timeout", "no answer", retry_s=60.0))
+    image = image_of("a")
+    assert (image.state, image.reason, image.detail, image.lease_owner) == ("pending", "timeout", "no answer", None)
+    assert timedelta(seconds=30) < image.next_attempt_at - datetime.now(UTC) < timedelta(seconds=90)
+    assert take_due(database) == set()
+    with database.reading() as session:
+        assert images.failures(session, 10) == []
+
+
+def test_a_transient_failure_is_due_once_its_pause_is_over(database: Database, add_images: AddImages) -> None:
+    add_images("a", resend_s=60)
+    lease(database, "a")
+    put_back(database, Failure("a", "timeout", "", retry_s=-1.0))
+    assert take_due(database) == {"a"}
+    assert [job.attempts for job in lease(database, "a")] == [2]
+
+
+def test_a_permanent_failure_is_over_and_can_be_listed(
+    database: Database, add_images: AddImages, image_of: ImageOf
+) -> None:
+    add_images("a", "b", "c")
+    lease(database, "a", "b")
+    put_back(database, Failure("a", "truncated", "half a file"), Failure("b", "timeout", "", retry_s=60.0))
+    assert (image_of("a").state, image_of("b").state, image_of("c").state) == ("failed", "pending", "pending")
+    with database.reading() as session:
+        assert [(image.id, image.reason) for image in images.failures(session, 10)] == [("a", "truncated")]
+    assert take_due(database) == {"c"}
+    assert lease(database, "a") == []
+
+
+def test_failures_are_listed_the_latest_first_and_bounded(database: Database, add_images: AddImages) -> None:
+    add_images("a", "b", "c")
+    put_back(database, *[Failure(name, "truncated", "") for name in ("a", "b", "c")])
+    with database.writing() as session:
+        for age_s, name in ((30.0, "b"), (20.0, "c"), (10.0, "a")):
+            session.execute(update(Image).where(Image.id == name).values(changed_at=moment(-age_s)))
+    with database.reading() as session:
+        assert [image.id for image in images.failures(session, 2)] == ["a", "c"]
+
+
+@pytest.mark.parametrize("retry_s", [None, 60.0], ids=["permanent", "transient"])
+def test_an_image_that_was_scored_meanwhile_stays_scored(
+    database: Database,
+    add_images: AddImages,
+    image_of: ImageOf,
+    record: Callable[..., list[str]],
+    retry_s: float | None,
+) -> None:
+    add_images("a")
+    lease(database, "a", lease_s=-1)
+    record({"a": 0.5})
+    put_back(database, Failure("a", "timeout", "too late", retry_s))
+    assert (image_of("a").state, image_of("a").reason, image_of("a").sha256) == ("scored", None, "f" * 64)
+
+
+def test_failures_of_unknown_images_and_none_at_all_change_nothing(database: Database) -> None:
+    put_back(database)
+    put_back(database, Failure("unknown", "timeout", ""))
+    with database.reading() as session:
+        assert session.scalar(select(func.count(Image.id))) == 0
+
+
+# Looking
+
+
+def test_the_longest_wait_is_the_oldest_pending_images(database: Database, add_images: AddImages) -> None:
+    with database.reading() as session:
+        assert images.oldest_pending(session) is None
+    add_images("old", "new", "done")
+    with database.writing() as session:
+        session.execute(update(Image).where(Image.id == "old").values(created_at=moment(-600)))
+        session.execute(update(Image).where(Image.id == "done").values(created_at=moment(-6000), state="scored"))
+    with database.reading() as session:
+        oldest = images.oldest_pending(session)
+    assert oldest is not None
+    assert timedelta(seconds=540) < datetime.now(UTC) - oldest < timedelta(seconds=660)
+
+
+def test_counts_name_every_state(database: Database, add_images: AddImages) -> None:
+    add_images("a", "b", "c", "d")
+    with database.writing() as session:
+        for name, state in (("b", "scored"), ("c", "failed"), ("d", "failed")):
+            session.execute(update(Image).where(Image.id == name).values(state=state))
+        assert images.counts(session) == {"pending": 1, "scored": 1, "failed": 2, "not_scorable": 0}

@@ -1,0 +1,168 @@
+"""A database that cannot be used says so in one line, at once, and without its password."""
+
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select, text
+from sqlalchemy.orm import Session
+
+from db.errors import DatabaseError, DbError
+from db.schema import Image
+from db.session import Database, head
+
+#: Nobody listens on this port: connections are refused.
+NOBODY = "127.0.0.1:1"
+
+
+def test_a_transaction_commits_at_the_end_of_its_block(database: Database) -> None:
+    with database.writing() as session:
+        session.execute(insert(Image).values(id="a"))
+    with database.reading() as session:
+        assert session.scalars(select(Image.id)).all() == ["a"]
+
+
+def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    def write_and_fail() -> None:
+        with database.writing() as session:
+            session.execute(insert(Image).values(id="a"))
+            raise ValueError("changed my mind")
+
+    with pytest.raises(ValueError, match="changed my mind"):
+        write_and_fail()
+    with database.reading() as session:
+        assert session.scalars(select(Image.id)).all() == []
+
+
+def test_reading_never_commits(database: Database) -> None:
+    with database.reading() as session:
+        session.execute(insert(Image).values(id="a"))
+    with database.reading() as session:
+        assert session.scalars(select(Image.id)).all() == []
+
+
+def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
+    with database.writing() as writer:
+        writer.execute(insert(Image).values(id="a"))
+        with database.reading() as reader:
+            assert reader.scalars(select(Image.id)).all() == []
+
+
+def test_checking_the_schema_does_not_wait_for_a_writer(database: Database) -> None:
+    start = time.monotonic()
+    with database.writing() as writer:
+        writer.execute(insert(Image).values(id="a"))
+        database.check_schema()
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_a_postgresql_that_is_away_is_one_line_at_once_and_without_its_password(scheme: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(DatabaseError) as caught:
+        Database(f"{scheme}://ada:s3cret@{NOBODY}/unmask").check_schema()
+    assert time.monotonic() - start < 5
+    assert "\n" not in str(caught.value)
+    assert f"ada:***@{NOBODY}/unmask" in str(caught.value)
+    assert "refused" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://ada:s3cret@host/unmask", "mysql is not supported: sqlite or postgresql"),
+        ("postgresql+psycopg2://ada:s3cret@host/unmask", r"postgresql\+psycopg2 is not supported"),
+        ("postgresql+nonsense://ada:s3cret@host/unmask", r"postgresql\+nonsense is not supported"),
+        ("sqlite+aiosqlite:///unmask.db", r"sqlite\+aiosqlite is not supported"),
+        ("postgresql://ada:part@host:s3cret/unmask", "UNMASK_DATABASE_URL is not a database URL"),
+        ("unmask.db", "UNMASK_DATABASE_URL is not a database URL"),
+        ("", "UNMASK_DATABASE_URL is not a database URL"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_in_one_line_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(DatabaseError, match=message) as caught:
+        Database(url)
+    assert "\n" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_password_among_the_options_is_not_shown_either() -> None:
+    with pytest.raises(DatabaseError) as caught:
+        Database(f"postgresql://{NOBODY}/unmask?user=ada&password=s3cret").check_schema()
+    assert "s3cret" not in str(caught.value)
+    assert "user=ada" in str(caught.value)
+
+
+def test_an_sqlite_file_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match=r"missing/unmask.db: unable to open database file$"):
+        Database(f"sqlite:///{tmp_path}/missing/unmask.db").check_schema()
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "unmask.db").write_bytes(b"not a database, " * 100)
+    database = Database(f"sqlite:///{tmp_path}/unmask.db")
+    with pytest.raises(DatabaseError, match=r"file is not a database$"):
+        database.check_schema()
+    database.close()
+
+
+def test_a_database_without_our_schema_says_what_to_run(database_url: str) -> None:
+    database = Database(database_url)
+    with pytest.raises(DatabaseError, match=f"has schema none, not {head()}: run `unmask db upgrade`"):
+        database.check_schema()
+    with pytest.raises(DatabaseError, match=r"images.*: run `unmask db upgrade`"), database.reading() as session:
+        session.execute(select(Image.id))
+    database.close()
+
+
+def test_a_database_of_another_version_names_both(fresh_database: Database) -> None:
+    with fresh_database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseError, match=f"has schema 9999, not {head()}"):
+        fresh_database.check_schema()
+
+
+def test_a_postgresql_without_this_database_is_not_told_to_upgrade_it(postgres_server: str) -> None:
+    database = Database(postgres_server.replace("/postgres?", "/nowhere?"))
+    with pytest.raises(DatabaseError, match=r'database "nowhere" does not exist$'):
+        database.check_schema()
+
+
+def test_what_a_constraint_refuses_is_one_line(database: Database) -> None:
+    def write() -> None:
+        with database.writing() as session:
+            session.execute(insert(Image).values(id="a", state="lost"))
+
+    with pytest.raises(DatabaseError, match="ck_images_state") as caught:
+        write()
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, DbError)
+
+
+@pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("foreign_keys", 1), ("synchronous", 1)])
+def test_sqlite_keeps_a_journal_that_readers_do_not_wait_for_and_minds_its_keys(
+    pragma: str, value: str | int, tmp_path: Path
+) -> None:
+    database = Database(f"sqlite:///{tmp_path}/unmask.db")
+    with database.reading() as session:
+        assert session.scalars(text(f"PRAGMA {pragma}")).one() == value
+    database.close()
+
+
+def test_a_connection_that_the_server_closed_is_replaced(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    with database.reading() as session:
+        backend = session.scalars(text("SELECT pg_backend_pid()")).one()
+    _terminate(postgres_url, backend)
+    with database.reading() as session:
+        assert session.scalars(text("SELECT pg_backend_pid()")).one() != backend
+    database.close()
+
+
+def _terminate(url: str, backend: int) -> None:
+    other = Database(url)
+    with Session(other.engine) as session:
+        assert session.scalars(text(f"SELECT pg_terminate_backend({backend}, 5000)")).one()
+    other.close()

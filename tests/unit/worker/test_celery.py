@@ -1,0 +1,52 @@
+"""The app is found by its name, loses nothing that it can keep, and takes its broker from the settings."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.app.utils import find_app
+
+from worker.celery import VISIBILITY_TIMEOUT_S, app
+from worker.settings import WorkerSettings
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_celerys_own_command_finds_the_app() -> None:
+    assert find_app("worker") is app
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("worker_pool", "threads"),
+        ("accept_content", ["json"]),
+        ("task_serializer", "json"),
+        ("task_acks_late", True),
+        ("task_acks_on_failure", True),
+        ("task_acks_on_timeout", True),
+        ("task_ignore_result", True),
+        ("worker_prefetch_multiplier", 1),
+        ("broker_connection_max_retries", None),
+        ("broker_connection_retry_on_startup", True),
+    ],
+)
+def test_what_must_not_be_lost_or_hang_is_configured(name: str, value: Any) -> None:
+    assert app.conf[name] == value
+
+
+def test_a_message_is_not_handed_to_somebody_else_while_its_image_is_in_hand() -> None:
+    assert WorkerSettings().lease_s < VISIBILITY_TIMEOUT_S
+    assert app.conf.broker_transport_options["visibility_timeout"] == VISIBILITY_TIMEOUT_S
+
+
+def test_the_broker_comes_from_the_settings_and_its_url_may_be_a_secret_file(tmp_path: Path) -> None:
+    (tmp_path / "broker").write_text("redis://:secret@elsewhere:6380/2\n")
+    program = "from worker.celery import app; print(app.conf.broker_url)"
+    environ = {"UNMASK_BROKER_URL_FILE": str(tmp_path / "broker")}
+    asked = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+    assert asked.stdout == "redis://:secret@elsewhere:6380/2\n"

@@ -1,0 +1,277 @@
+"""One command with many words: quick to help, and every error that we know is one line and exit status 2."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from db import images, thresholds, versions
+from db.images import Failure
+from db.schema import Image
+from db.session import Database
+from worker.cli import COMMANDS, main, root
+from worker.errors import UsageError
+
+ROOT = Path(__file__).parents[3]
+Sent = Callable[[], list[list[str]]]
+
+
+def unmask(*arguments: str, cwd: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
+    """The command as people run it, in a process of its own."""
+    environ = os.environ | {f"UNMASK_{name.upper()}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "worker", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=120)
+
+
+def run(*arguments: str) -> Result:
+    """The same in this process: on the test's broker, and quick."""
+    return CliRunner().invoke(root, arguments, catch_exceptions=False)
+
+
+def asked(*arguments: str) -> Any:
+    """What a command says to programs: all of its stdout."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def every_command(group: click.Group = root, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """All words, and the words below them."""
+    found: list[tuple[str, ...]] = []
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        below = every_command(command, (*path, name)) if isinstance(command, click.Group) else []
+        found += [(*path, name), *below]
+    return found
+
+
+# Help
+
+
+def test_help_lists_every_word_with_its_help() -> None:
+    lines = run("--help").stdout.split("Commands:")[1].splitlines()
+    listed = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+    assert listed == list(COMMANDS)
+    said = " ".join(" ".join(lines).split())
+    assert all(help_text in said for _, help_text in COMMANDS.values())
+
+
+@pytest.mark.parametrize("word", COMMANDS)
+def test_what_help_says_of_a_word_is_what_the_command_says_of_itself(word: str) -> None:
+    """The list is written down, so that --help need not import the commands."""
+    command = root.get_command(click.Context(root), word)
+    assert command is not None
+    assert command.get_short_help_str(limit=500) == COMMANDS[word][1]
+
+
+@pytest.mark.parametrize("path", every_command(), ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+    result = run(*path, "--help")
+    assert result.exit_code == 0
+    usage, explained = result.stdout.split("\n\n")[:2]
+    assert usage.startswith(f"Usage: root {' '.join(path)} ")
+    assert explained.startswith("  ")
+    assert explained.strip()[0].isupper()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = """
+import sys
+from worker.cli import root
+root(["--help"], standalone_mode=False)
+print(*sorted({"torch", "celery", "kombu", "sqlalchemy", "pydantic", "numpy", "PIL", "timm"} & set(sys.modules)))
+"""
+    asked = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert asked.stdout.splitlines()[-1] == ""
+    assert "Usage:" in asked.stdout
+
+
+def test_the_command_is_installed_under_its_name() -> None:
+    (script,) = entry_points(group="console_scripts", name="unmask")
+    assert script.load() is main
+
+
+def test_an_unknown_word_is_wrong_use() -> None:
+    result = run("scoer")
+    assert result.exit_code == 2
+    assert "No such command 'scoer'" in result.stderr
+    assert result.stdout == ""
+
+
+# Errors
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of an error that we know."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line
+
+
+def test_a_database_that_is_away_is_one_line_without_its_password() -> None:
+    line = one_line(unmask("failures", "list", database_url="postgresql://ada:s3cret@127.0.0.1:1/unmask"))
+    assert "Connection refused" in line
+    assert "s3cret" not in line
+
+
+def test_bad_settings_are_one_line_that_names_each() -> None:
+    line = one_line(unmask("sweep", resend_s="soon", broker_url_file="/missing"))
+    assert "UNMASK_RESEND_S: " in line
+    assert "UNMASK_BROKER_URL_FILE: /missing cannot be read" in line
+
+
+def test_a_manifest_with_other_columns_is_one_line_that_names_them(tmp_path: Path) -> None:
+    (tmp_path / "photos.csv").write_text("account,url\nacc,a.jpg\n")
+    url = f"sqlite:///{tmp_path}/unmask.db"
+    Database(url).upgrade()
+    line = one_line(unmask("enqueue", "--manifest", f"{tmp_path}/photos.csv", database_url=url))
+    assert f"manifest {tmp_path}/photos.csv has no column account_id: it has account, url" in line
+
+
+def test_a_missing_checkpoint_is_one_line() -> None:
+    assert "checkpoint missing.safetensors does not exist" in one_line(
+        unmask("score", "--checkpoint", "missing.safetensors", "photo.jpg")
+    )
+
+
+def test_an_error_that_we_do_not_know_keeps_its_traceback() -> None:
+    program = """
+import worker.cli
+worker.cli.COMMANDS["broken"] = ("no.such.module:command", "")
+worker.cli.main()
+"""
+    command = [sys.executable, "-c", program, "broken"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ModuleNotFoundError: No module named 'no'" in done.stderr
+
+
+# Words of this room
+
+
+@pytest.mark.usefixtures("settings_database")
+def test_one_photo_is_put_in_line_and_its_id_printed(database: Database, sent: Sent) -> None:
+    result = run("enqueue", "--account", "acc", "--url", "a.jpg", "--image-id", "a", "--policy", "vip")
+    assert result.stdout == "a\n"
+    assert sent() == [["a"]]
+    with database.reading() as session:
+        image = session.get_one(Image, "a")
+        assert (image.account_id, image.url, image.policy) == ("acc", "a.jpg", "vip")
+
+
+@pytest.mark.usefixtures("settings_database")
+def test_a_photo_without_an_id_gets_one(sent: Sent) -> None:
+    result = run("enqueue", "--account", "acc", "--url", "a.jpg")
+    assert sent() == [[result.stdout.strip()]]
+
+
+@pytest.mark.usefixtures("settings_database")
+def test_a_manifest_is_put_in_line_once(sent: Sent, tmp_path: Path) -> None:
+    manifest = tmp_path / "photos.csv"
+    manifest.write_bytes(b'\xef\xbb\xbfaccount_id,url,image_id,policy,note\nacc,a.jpg,a,,x\nacc,"b, c.jpg",b,vip,\n')
+    first, second = run("enqueue", "--manifest", str(manifest)), run("enqueue", "--manifest", str(manifest))
+    assert (first.stdout, first.stderr) == ("", "2 images in line, 0 were known\n")
+    assert second.stderr == "0 images in line, 2 were known\n"
+    assert sent() == [["a", "b"]]
+
+
+@pytest.mark.usefixtures("settings_database", "broker")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"account_id,url\nacc,a.jpg\n,b.jpg\n", r"photos.csv, line 3: account_id must be text"),
+        (b"account_id,url\nacc,\n", r"photos.csv, line 2: url must be text"),
+        (b"account_id,url\nacc\n", r"photos.csv, line 2: url must be text"),
+        (b"account_id,url,image_id\nacc,a.jpg," + b"x" * 129, r"line 2: image_id must be text of 1 to 128"),
+        (b"", r"has no column account_id, url: it has none"),
+        (b"account_id,url\nacc,\xff\xfe\n", r"is not a readable CSV file"),
+        (None, r"is not a readable CSV file: .*No such file"),
+    ],
+)
+def test_a_manifest_that_is_wrong_is_refused_by_its_line_and_adds_nothing(
+    database: Database, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "photos.csv").write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        run("enqueue", "--manifest", str(tmp_path / "photos.csv"))
+    with database.reading() as session:
+        assert images.counts(session)["pending"] == 0
+
+
+@pytest.mark.usefixtures("settings_database", "broker")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "needs --account and --url, or --manifest CSV"),
+        (("--account", "acc"), "needs --account and --url"),
+        (("--account", "", "--url", "a.jpg"), "account_id must be text"),
+        (("--account", "acc", "--url", "a.jpg", "--image-id", "x" * 129), "image_id must be text"),
+    ],
+)
+def test_an_incomplete_photo_is_wrong_use(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run("enqueue", *arguments)
+
+
+def test_a_sweep_by_hand_sends_what_is_due_and_says_how_much(settings_database: Database, sent: Sent) -> None:
+    with settings_database.writing() as session:
+        images.add(session, [images.NewImage(name, "acc", "a.jpg") for name in ("a", "b")], -1)
+    result = run("sweep")
+    assert (result.stdout, result.stderr) == ("", "2 images sent\n")
+    assert [sorted(ids) for ids in sent()] == [["a", "b"]]
+
+
+@pytest.mark.usefixtures("broker")
+def test_the_status_tells_what_waits_what_was_done_and_by_which_model(settings_database: Database) -> None:
+    with settings_database.writing() as session:
+        version = versions.register(session, "first", "1" * 64, "unmask-1", {})
+        thresholds.set_value(session, version.id, "default", 0.75, "ada", "")
+        images.add(session, [images.NewImage(name, "acc", "a.jpg") for name in ("a", "b", "c")], 60)
+        images.lease(session, ["a"], "worker", 300)
+        images.put_back(session, [Failure("b", "truncated", "")])
+    run("enqueue", "--account", "acc", "--url", "d.jpg")
+    status = asked("status")
+    assert 0 <= status.pop("oldest_pending_s") < 60
+    assert status == {
+        "images": {"pending": 3, "scored": 0, "failed": 1, "not_scorable": 0},
+        "in_hand": 1,
+        "model": "first",
+        "thresholds": {"default": 0.75},
+        "queue": {"reachable": True, "messages": 1},
+    }
+    assert "pending 3" in run("status").stdout
+
+
+@pytest.mark.usefixtures("settings_database")
+@pytest.mark.parametrize("migrated", ["sqlite"], indirect=True)
+def test_the_status_answers_with_the_broker_down(point_app: Callable[[str], None], nobody: str) -> None:
+    point_app(nobody)
+    status = asked("status")
+    assert status["queue"]["reachable"] is False
+    assert re.match(r"broker redis://:\*\*@127\.0\.0\.1:\d+/0 cannot be reached: [^\n]+$", status["queue"]["error"])
+    assert status["images"] == {"pending": 0, "scored": 0, "failed": 0, "not_scorable": 0}
+    assert (status["model"], status["oldest_pending_s"]) == (None, None)
+
+
+def test_models_are_listed_the_oldest_first(settings_database: Database) -> None:
+    assert asked("model", "list") == []
+    with settings_database.writing() as session:
+        for number in (1, 2):
+            versions.register(session, f"model {number}", f"{number}" * 64, "unmask-1", {})
+    assert [(row["name"], row["state"]) for row in asked("model", "list")] == [
+        ("model 1", "active"),
+        ("model 2", "candidate"),
+    ]
+    assert "model 2" in run("model", "list").stdout

