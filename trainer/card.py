@@ -6,7 +6,7 @@ and the scores of real photos from which the false positive rate of any threshol
 
 import json
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -30,6 +30,7 @@ class BackboneCard(_Part):
     name: str
     weights: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    embedding: Literal["last", "multilevel"] = "last"
     embedding_size: int = Field(gt=0, le=65_536)
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
@@ -47,11 +48,21 @@ class HeadCard(_Part):
 class TrainingCard(_Part):
     """How the head was fitted."""
 
+    #: Digest of the run's settings and pictures: the same command finds its own result by it.
+    run: str = ""
     steps: int
     batch: int
     learning_rate: float
     optimizer: str
     loss: str
+    scaled_features: bool = False
+    #: Random views of each picture that were trained on beside the picture itself.
+    views: int = 0
+    normalised: bool = False
+    #: How well a small tree tells the labels from facts of the file (balanced accuracy; 0.5: not at all), and which of
+    #: these should have stopped the run, but were accepted.
+    shortcuts: dict[str, float] = {}
+    accepted_shortcuts: tuple[str, ...] = ()
     seed: int
     final_loss: float
 

@@ -27,11 +27,11 @@ SHIPPED = Path(__file__).parent / "pretrained" / "lite1-research.safetensors"
 def save(detector: Detector, card: Card, path: Path, dtype: torch.dtype = torch.float32) -> str:
     """Write a checkpoint, atomically; returns the file's SHA-256. The backbone goes in when the card says so.
 
-    ``dtype`` is that of the head: a backbone is stored as it is, or it would no longer be the one that the card names.
+    ``dtype`` is that of the head's weights: a backbone is stored as it is, or it would not be the one of the card.
     """
     modules = {"head": detector.head} | ({"backbone": detector.backbone} if card.backbone.included else {})
     tensors = {
-        f"{prefix}.{name}": (value.to(dtype) if prefix == "head" else value).contiguous()
+        f"{prefix}.{name}": (value.to(dtype) if prefix == "head" and _is_weight(name) else value).contiguous()
         for prefix, module in modules.items()
         for name, value in module.state_dict().items()
     }
@@ -59,6 +59,11 @@ def load(path: Path, sha256: str | None = None) -> tuple[Detector, Card]:
     except WeightsError as error:
         raise CheckpointError(str(error)) from error
     return detector.eval(), card
+
+
+def _is_weight(name: str) -> bool:
+    """What may be stored with 16 bits: weights and biases of layers, but no statistics."""
+    return name.endswith((".weight", ".bias"))
 
 
 def check_preprocess(card: Card, what: str) -> None:
@@ -107,7 +112,7 @@ def _empty(card: Card, tensors: dict[str, Tensor], path: Path) -> Detector:
     if (found := digest(backbone)) != card.backbone.sha256:
         raise CheckpointError(f"checkpoint {path}: its backbone has SHA-256 {found}, not {card.backbone.sha256}")
     head = Head(card.backbone.embedding_size, card.head.hidden, card.head.dropout)
-    return Detector(backbone, head, card.backbone.mean, card.backbone.std)
+    return Detector(backbone, head, card.backbone.mean, card.backbone.std, card.backbone.embedding)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

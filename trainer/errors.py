@@ -28,3 +28,15 @@ class WeightsError(TrainerError):
 
 class CheckpointError(TrainerError):
     """A checkpoint file that cannot be read, or does not fit this software."""
+
+
+class ShortcutError(TrainerError):
+    """Training pictures whose labels can be told from how the files are stored, without looking at a face.
+
+    ``columns`` are the facts that tell them, with their cross-validated balanced accuracy.
+    """
+
+    def __init__(self, columns: dict[str, float], remedy: str) -> None:
+        named = ", ".join(f"{name} ({accuracy:.2f})" for name, accuracy in columns.items())
+        super().__init__(f"the labels can be told without looking at a face, from {named}: {remedy}")
+        self.columns = columns

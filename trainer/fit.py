@@ -1,60 +1,167 @@
-"""Fit the head on embeddings, by the paper's recipe: AdaGrad, batch 32, learning rate 1e-4, at most 10,000 steps.
+"""From a manifest to a checkpoint.
 
-Not stated there, so decided here and recorded in the card: the loss is binary cross-entropy on the logit, batches are
-drawn from a seeded shuffle of each epoch, and 32 is the whole batch.
+    python -m trainer fit --manifest faces.csv --out run/
+    torchrun --standalone --nproc-per-node 8 -m trainer fit --manifest faces.csv --out run/
+
+The same on one CPU, one GPU, or N, on one node or several. The backbone is frozen, so every rank embeds its share of
+the pictures, once; then the first rank fits the head, whole batches at a time: minutes on a CPU, seconds on a GPU. So N
+ranks give the weights of one, which an average of N small batches would not (AdaGrad's first steps amplify rounding).
+With --unfreeze or --end-to-end all ranks run the backbone at every step. Killed and started again, the same command
+goes on where it was, to the same weights.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import csv
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainer.model import Head
+from trainer import checkpoint, ranks, views
+from trainer.cache import Embeddings
+from trainer.card import Card
+from trainer.describe import Run, describe
+from trainer.embed import Embedder, Source
+from trainer.errors import ManifestError
+from trainer.finetune import Pictures, finetune
+from trainer.head import Labelled, fit_head, score_embeddings
+from trainer.manifest import Example, Manifest, read
+from trainer.model import Detector, Embedding, Head, embedding_size
+from trainer.plan import Plan
+from trainer.ranks import Ranks
+from trainer.snapshot import Snapshot
+from trainer.stop import Stop
+from trainer.weights import Weighted, load_backbone
+
+#: Of the training groups, when somebody watches the validation loss.
+VALIDATION_SHARE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What the fit may be told; the defaults are the paper's."""
+def fit(plan: Plan) -> Path:
+    """Run a plan, or what is left of it; returns its checkpoint, ``out/checkpoint.safetensors``, beside ``log.csv``.
 
-    steps: int = 10_000
-    batch: int = 32
-    learning_rate: float = 1e-4
-    seed: int = 0
-
-
-def fit_head(
-    embeddings: Tensor,
-    labels: Tensor,
-    recipe: Recipe,
-    on_step: Callable[[int, Tensor], object] | None = None,
-) -> tuple[Head, float]:
-    """A head fitted to (N, D) embeddings and (N,) labels (1 for fake), and its mean loss over the last 100 steps.
-
-    ``on_step`` hears each step's number, from 1, and loss.
+    Raises a `TrainerError` when the plan cannot be run, and `trainer.stop.Stopped` after SIGTERM, with all saved.
     """
-    torch.manual_seed(recipe.seed)
-    head = Head(embeddings.shape[1]).to(embeddings.device).train()
-    optimizer = torch.optim.Adagrad(head.parameters(), lr=recipe.learning_rate, fused=True)
-    loss_of = nn.BCEWithLogitsLoss()
-    losses = torch.zeros(recipe.steps, device=embeddings.device)
-    for step, chosen in enumerate(_batches(len(labels), recipe), 1):
-        optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(head(embeddings[chosen]).squeeze(1), labels[chosen])
-        loss.backward()
-        optimizer.step()
-        losses[step - 1] = loss.detach()
-        if on_step is not None:
-            on_step(step, losses[step - 1])
-    return head.eval(), float(losses[-100:].mean())
+    stop = Stop()
+    plan.out.mkdir(parents=True, exist_ok=True)
+    manifest = read(plan.manifest)
+    run_id, path = plan.run_id(manifest), plan.out / "checkpoint.safetensors"
+    if finished(path, run_id):
+        return path
+    shortcuts = plan.intake.check(_train_examples(plan, manifest)[0])
+    with ranks.joined(plan.device) as place:
+        weighted = load_backbone(plan.backbone, plan.weights)
+        detector = new_detector(weighted, plan.embedding)
+        snapshot = Snapshot(plan.out / "state.safetensors", run_id)
+        if plan.end_to_end or plan.unfreezing.what != "none":
+            losses = _fit_pictures(plan, manifest, detector, place, snapshot, stop)
+        else:
+            losses = _fit_cached(plan, manifest, detector, place, snapshot, stop)
+        if plan.half:  # judged as it will be stored
+            detector.head.layers.half().float()
+        with _embedded(plan, detector, place, stop, manifest.split("eval")) as held_out:
+            if place.first:
+                _write_log(plan.out / "log.csv", losses)
+                scores = score_embeddings(detector, held_out) if len(held_out) else None
+                card = describe(Run(plan, manifest, weighted, detector, run_id, losses, shortcuts), scores)
+                checkpoint.save(detector, card, path, torch.float16 if plan.half else torch.float32)
+        place.meet()
+    return path
 
 
-def _batches(size: int, recipe: Recipe) -> Iterator[Tensor]:
-    """Row numbers of each step's batch: epoch after epoch of seeded shuffles, cut without regard to their ends."""
-    generator = torch.Generator().manual_seed(recipe.seed)
-    order = torch.empty(0, dtype=torch.long)
-    for _ in range(recipe.steps):
-        while len(order) < recipe.batch:
-            order = torch.cat([order, torch.randperm(size, generator=generator)])
-        yield order[: recipe.batch]
-        order = order[recipe.batch :]
+def finished(path: Path, run_id: str) -> bool:
+    """Whether this run's checkpoint is there already; refuses to overwrite another run's."""
+    if not path.exists():
+        return False
+    if Card.read(path).training.run != run_id:
+        raise ManifestError(f"{path} is of a run with other settings or pictures: choose another --out")
+    return True
+
+
+def new_detector(weighted: Weighted, embedding: Embedding) -> Detector:
+    """A detector with this backbone, and a head that has learnt nothing."""
+    head = Head(embedding_size(weighted.backbone, embedding))
+    return Detector(weighted.backbone, head, weighted.mean, weighted.std, embedding)
+
+
+def _fit_cached(
+    plan: Plan, manifest: Manifest, detector: Detector, place: Ranks, snapshot: Snapshot, stop: Stop
+) -> Tensor:
+    """Embed once, then fit on the first rank."""
+    train, watched = _train_examples(plan, manifest)
+    names = views.random_views(plan.views, plan.recipe.seed)
+    with (
+        _embedded(plan, detector, place, stop, train, names) as embeddings,
+        _embedded(plan, detector, place, stop, watched) as validation,
+    ):
+        if not place.first:
+            return torch.empty(0)
+        data = Labelled(embeddings, _labels(train).repeat(len(names)).to(place.device))
+        watch = Labelled(validation, _labels(watched).to(place.device)) if watched else None
+        detector.head, losses = fit_head(data, plan.recipe, snapshot, lambda: stop.asked, watch)
+        return losses
+
+
+def _fit_pictures(
+    plan: Plan, manifest: Manifest, detector: Detector, place: Ranks, snapshot: Snapshot, stop: Stop
+) -> Tensor:
+    """The backbone runs at every step, on every rank."""
+    train, _ = _train_examples(plan, manifest)
+    names = views.random_views(plan.views, plan.recipe.seed)
+    sources = [source for name in names for source in sources_of(train, plan.intake.view(name))]
+    data = Pictures(sources, _labels(train).repeat(len(names)))
+    torch.manual_seed(plan.recipe.seed)  # the same head to begin with as the cached fit's
+    detector.head = Head(len(detector.head.scaling.mean))
+    return finetune(detector, data, plan.recipe, plan.unfreezing, place, snapshot, lambda: stop.asked)
+
+
+@contextmanager
+def _embedded(
+    plan: Plan,
+    detector: Detector,
+    place: Ranks,
+    stop: Stop,
+    examples: Sequence[Example],
+    names: Sequence[str] = (views.ORIGINAL,),
+) -> Iterator[Embeddings]:
+    """(N, D) of every example in every view, in a scratch file for the block's time."""
+    scratch = plan.out / f".embeddings.{place.rank}.{len(names)}.{examples[0].split if examples else ''}.npy"
+    embedder = Embedder(detector, plan.cache, place, lambda: stop.asked)
+    sources = [source for name in names for source in sources_of(examples, plan.intake.view(name))]
+    try:
+        yield embedder.embed(sources, scratch, examples[0].split if examples else "nothing")
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def sources_of(examples: Sequence[Example], view: str = views.ORIGINAL) -> list[Source]:
+    """The pictures of examples, as one of their views."""
+    return [Source(example.path, example.sha256, view) for example in examples]
+
+
+def _train_examples(plan: Plan, manifest: Manifest) -> tuple[list[Example], list[Example]]:
+    """What is trained on, and what is watched: whole groups, and none of the split that judges."""
+    examples = manifest.split("train")
+    if {example.fake for example in examples} != {True, False}:
+        raise ManifestError(f"manifest {plan.manifest}: split train must hold real and fake pictures")
+    watched = [example for example in examples if plan.recipe.patience and _draw(example.group) < VALIDATION_SHARE]
+    kept = {id(example) for example in watched}
+    return [example for example in examples if id(example) not in kept], watched
+
+
+def _draw(group: str) -> float:
+    """A number from 0 to 1 that a group keeps."""
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8]) / 2**64
+
+
+def _labels(examples: Sequence[Example]) -> Tensor:
+    return torch.tensor([float(example.fake) for example in examples])
+
+
+def _write_log(path: Path, losses: Tensor) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "loss"])
+        writer.writerows((step, f"{loss:.6g}") for step, loss in enumerate(losses.tolist(), 1))

@@ -6,6 +6,7 @@ a picture is never scored on other pixels than the detector was trained on.
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,15 +80,19 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Picture:
     Raises `Rejected` for anything else: its reason is one of ``empty``, ``too_many_bytes``, ``not_an_image``,
     ``too_many_pixels``, ``side_too_long``, ``side_too_short``, ``too_elongated``, ``truncated``, ``corrupt``.
     """
-    check_bytes(len(data), limits)
-    image = _open(data)
+    image = _checked(data, limits)
     width, height = image.size
-    _check_header(image, limits)
-    try:
-        pixels = np.asarray(_canvas(image))
-    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them raise
-        raise _broken(error) from error
-    return Picture(pixels, width, height, image.format or "")
+    return Picture(np.asarray(_whole(_canvas, image)), width, height, image.format or "")
+
+
+def upright(data: bytes, limits: Limits = LIMITS) -> Image.Image:
+    """The photo as RGB at its own size (a big JPEG at half its size, or less), for those who make views of it.
+
+    Raises `Rejected` as `decode` does.
+    """
+    image = _checked(data, limits)
+    image.draft(image.mode, (2 * SIZE, 2 * SIZE))
+    return _whole(lambda opened: _flat(_upright(_scalable(opened), opened)), image)
 
 
 def check_bytes(size: int, limits: Limits = LIMITS) -> None:
@@ -96,6 +101,20 @@ def check_bytes(size: int, limits: Limits = LIMITS) -> None:
         raise Rejected("empty", "at least 1 byte", "0 bytes")
     if size > limits.max_bytes:
         raise Rejected("too_many_bytes", f"{limits.max_bytes} bytes", f"{size} bytes")
+
+
+def _checked(data: bytes, limits: Limits) -> Image.Image:
+    check_bytes(len(data), limits)
+    image = _open(data)
+    _check_header(image, limits)
+    return image
+
+
+def _whole(read: Callable[[Image.Image], Image.Image], image: Image.Image) -> Image.Image:
+    try:
+        return read(image)
+    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them raise
+        raise _broken(error) from error
 
 
 def _open(data: bytes) -> Image.Image:

@@ -7,13 +7,39 @@ import click
 
 #: word: (where its command is, its help). Torch, Celery and SQLAlchemy load only with the command that needs them.
 COMMANDS = {
-    "score": ("worker.commands.score:score", "Score photos here and now."),
-    "enqueue": ("worker.commands.enqueue:enqueue", "Put photos in line for the workers."),
-    "worker": ("worker.commands.worker:worker", "Run a worker."),
+    "score": ("worker.commands.score:score", "Score photos here and now: 0 is real, 1 is AI-generated."),
+    "enqueue": (
+        "worker.commands.enqueue:enqueue",
+        "Put photos in line for the workers; prints the image's id, or how many of a manifest were new.",
+    ),
+    "worker": (
+        "worker.commands.worker:worker",
+        "Run a worker: take images from the queue, score them in batches, record scores and flags.",
+    ),
     "status": ("worker.commands.status:status", "What waits, what was scored, what failed, and by which model."),
     "sweep": ("worker.commands.sweep:sweep", "Send images that nobody has sent, once."),
     "failures": ("db.cli:failures_group", "Images that could not be scored, each with its reason."),
-    "train": ("trainer.cli:fit", "Fit a detector's head on labelled photos."),
+    "train": ("trainer.cli:fit", "Fit a detector's head on labelled photos, by the paper's recipe."),
+    "manifest": (
+        "trainer.cli:manifest",
+        "Make a manifest of a folder with real/... and fake/ENGINE/... in it, and check it.",
+    ),
+    "evaluate": (
+        "trainer.cli:evaluate",
+        "Judge a detector engine by engine at a false positive rate: metrics.json, and a page to read.",
+    ),
+    "robustness": (
+        "trainer.cli:robustness",
+        "What scaling, JPEG, mirroring and turning do to a detector: robustness.json (the paper's Figure 3).",
+    ),
+    "explain": (
+        "trainer.cli:explain",
+        "Show which parts of a photo its score comes from: an overlay, and numbers as JSON on stdout.",
+    ),
+    "report": (
+        "trainer.cli:report",
+        "Write one page that a policy lead can read, with its pictures and the model card.",
+    ),
     "model": ("worker.commands.model:model", "Register checkpoints and list them."),
     "threshold": ("db.cli:threshold_group", "From which score on a policy flags an account."),
     "cases": ("db.cli:cases_group", "Flagged accounts, for people to decide."),

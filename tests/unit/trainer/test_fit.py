@@ -1,0 +1,300 @@
+"""A whole run: from a manifest to a checkpoint that loads again, with the log of its fit beside it."""
+
+import csv
+import hashlib
+import math
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from trainer import checkpoint, weights
+from trainer import fit as fit_module
+from trainer.card import Card
+from trainer.errors import ManifestError, WeightsError
+from trainer.fit import fit as train
+from trainer.loop import Recipe
+from trainer.model import Detector, build_backbone, trainable_parameters
+from trainer.plan import Plan
+from trainer.preprocess import FINGERPRINT, decode
+from trainer.stop import Stopped
+from trainer.weights import LITE1, Weighted, digest
+
+#: A backbone of timm's own tests: 0.1 million parameters.
+TINY = "test_efficientnet"
+RECIPE = Recipe(steps=20, batch=4, seed=3)
+QUICK = replace(RECIPE, steps=4)
+
+
+def picture(path: Path, *, fake: bool, seed: int) -> None:
+    """Reals are smooth, fakes are noise; uncompressed, so that all files are of one size and the guard is content."""
+    y, x = np.mgrid[:32, :32]
+    smooth = np.stack([x * 4 + seed, y * 4 + seed // 256, x + y], axis=2)
+    noise = np.random.default_rng(seed).integers(0, 256, (32, 32, 3))
+    Image.fromarray((noise if fake else smooth).astype(np.uint8)).save(path, compress_level=0)
+
+
+def write_manifest(folder: Path, eval_reals: int = 0, eval_fakes: int = 0) -> Path:
+    """Ten pictures to train on, and if asked others to judge by."""
+    rows = ["path,label,engine,split"]
+    for number in range(10):
+        fake = number % 2 == 1
+        picture(folder / f"{number}.png", fake=fake, seed=number)
+        rows.append(f"{number}.png,{'fake,SG1' if fake else 'real,camera'},train")
+    for fake, count in ((False, eval_reals), (True, eval_fakes)):
+        for number in range(count):
+            name = f"eval-{'fake' if fake else 'real'}-{number}.png"
+            picture(folder / name, fake=fake, seed=1000 + number)
+            rows.append(f"{name},{'fake,MJ' if fake else 'real,camera'},eval")
+    path = folder / "manifest.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[None]:
+    """A run listens to SIGTERM; a test gives it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest with a split to train on and none to judge by. Shared: not to be changed."""
+    return write_manifest(tmp_path_factory.mktemp("faces"))
+
+
+@pytest.fixture(scope="module")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights for the tiny backbone."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(build_backbone(TINY).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def plan(data: Path, tiny_weights: Path, tmp_path: Path) -> Plan:
+    """A quick run, self-contained."""
+    cache = data.parent / "embeddings"
+    return Plan(data, tmp_path / "out", QUICK, backbone=TINY, weights=str(tiny_weights), cache=cache)
+
+
+@pytest.fixture(scope="module")
+def lite1_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on Lite1, stored as the shipped detector is: the head alone, in 16 bits."""
+    out = tmp_path_factory.mktemp("run") / "new" / "folder"
+    plan = Plan(
+        data, out, RECIPE, backbone=LITE1, head_only=True, half=True, name="tiny", licence="CC0", cache=out / "cache"
+    )
+    assert train(plan) == out / "checkpoint.safetensors"
+    return out
+
+
+@pytest.fixture
+def rewrite(tmp_path: Path) -> Callable[[Callable[[str], str]], Path]:
+    """Pictures and a manifest of their own for one test, which may change the table."""
+
+    def write(change: Callable[[str], str]) -> Path:
+        path = write_manifest(tmp_path)
+        path.write_text(change(path.read_text()))
+        return path
+
+    return write
+
+
+def scores(detector: Detector, *paths: Path) -> list[float]:
+    pixels = torch.from_numpy(np.stack([decode(path.read_bytes()).pixels for path in paths]))
+    with torch.inference_mode():
+        return [float(score) for score in torch.sigmoid(detector(pixels))]
+
+
+def log_of(out: Path) -> list[dict[str, str]]:
+    with (out / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class TestARunOnLite1:
+    def test_it_writes_a_checkpoint_that_loads_again(self, lite1_run: Path, lite1: Weighted) -> None:
+        detector, card = checkpoint.load(lite1_run / "checkpoint.safetensors")
+
+        assert trainable_parameters(detector) == card.head.parameters == 6_821_889
+        assert digest(detector.backbone) == card.backbone.sha256 == lite1.sha256
+        assert (card.backbone.name, card.backbone.included) == (LITE1, False)
+
+    def test_the_head_alone_is_stored_in_16_bits(self, lite1_run: Path) -> None:
+        tensors = load_file(lite1_run / "checkpoint.safetensors")
+
+        assert {name.split(".")[0] for name in tensors} == {"head"}
+        weights = {value.dtype for name, value in tensors.items() if name.endswith((".weight", ".bias"))}
+        assert weights == {torch.float16}
+
+    def test_it_tells_fakes_from_reals_already(self, lite1_run: Path, data: Path) -> None:
+        detector, _ = checkpoint.load(lite1_run / "checkpoint.safetensors")
+
+        real, fake = scores(detector, data.parent / "0.png", data.parent / "1.png")
+
+        assert real < fake
+
+    def test_it_logs_each_steps_loss(self, lite1_run: Path) -> None:
+        log = log_of(lite1_run)
+        losses = [float(row["loss"]) for row in log]
+        card = Card.read(lite1_run / "checkpoint.safetensors")
+
+        assert [row["step"] for row in log] == [str(step) for step in range(1, 21)]
+        assert losses[0] == pytest.approx(math.log(2), abs=0.2)
+        assert card.training.final_loss == pytest.approx(sum(losses) / 20, rel=1e-3)
+
+    def test_the_card_says_how_the_detector_was_made(self, lite1_run: Path, data: Path) -> None:
+        card = Card.read(lite1_run / "checkpoint.safetensors")
+
+        assert (card.name, card.licence, card.data.licence) == ("tiny", "CC0", "CC0")
+        assert (card.preprocess, card.input_size, card.interpolation) == (FINGERPRINT, 512, "bilinear")
+        assert (card.training.steps, card.training.batch, card.training.seed) == (20, 4, 3)
+        assert card.data.manifest_sha256 == hashlib.sha256(data.read_bytes()).hexdigest()
+        assert card.data.counts == {"train": {"SG1": 5, "camera": 5}}
+        assert (card.quality, card.reference) == (None, None)
+        assert {"torch", "timm", "pillow", "numpy", "python"} <= card.versions.keys()
+        assert "person" in card.intended_use
+
+
+class TestStoring:
+    @pytest.mark.parametrize("half", [False, True])
+    def test_a_self_contained_checkpoint_loads_without_the_weights_it_came_from(self, half: bool, plan: Plan) -> None:
+        detector, card = checkpoint.load(train(replace(plan, half=half)))
+
+        assert card.backbone.included
+        assert card.backbone.sha256 == digest(detector.backbone)
+        assert card.backbone.weights == "tiny.safetensors"
+        assert card.backbone.embedding_size == 256
+
+    def test_the_same_plan_gives_the_same_tensors(self, plan: Plan, tmp_path: Path) -> None:
+        first, again = (load_file(train(replace(plan, out=tmp_path / name))) for name in ("first", "again"))
+
+        assert first.keys() == again.keys()
+        assert all(torch.equal(value, again[name]) for name, value in first.items())
+
+    def test_another_seed_gives_another_head_on_the_same_backbone(self, plan: Plan, tmp_path: Path) -> None:
+        other = replace(plan, out=tmp_path / "other", recipe=replace(QUICK, seed=4))
+        one, two = load_file(train(plan)), load_file(train(other))
+
+        changed = {name for name, value in one.items() if not torch.equal(value, two[name])}
+        assert changed == {name for name in one if name.startswith("head.layers.")}
+
+
+class TestJudging:
+    def test_the_reference_holds_the_scores_of_the_detector_as_it_is_stored(self, plan: Plan, tmp_path: Path) -> None:
+        manifest = write_manifest(tmp_path, eval_reals=3, eval_fakes=1)
+
+        detector, card = checkpoint.load(train(replace(plan, manifest=manifest, half=True)))
+
+        reals = scores(detector, *(tmp_path / f"eval-real-{number}.png" for number in range(3)))
+        assert card.reference is not None
+        assert card.reference.scores == pytest.approx(sorted(reals), abs=1e-5)
+        assert card.data.counts["eval"] == {"MJ": 1, "camera": 3}
+        assert card.quality is None, "three reals show no rate: that costs nobody the fit"
+
+    def test_what_is_held_out_is_never_trained_on(self, plan: Plan, tmp_path: Path) -> None:
+        with_eval = write_manifest(tmp_path, eval_reals=2, eval_fakes=2)
+
+        one = load_file(train(plan))
+        two = load_file(train(replace(plan, manifest=with_eval, out=tmp_path / "two")))
+
+        assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+class TestTheSameCommandAgain:
+    def test_a_finished_run_is_left_as_it_is(self, plan: Plan) -> None:
+        path = train(plan)
+        before = path.read_bytes(), path.stat().st_mtime_ns, (plan.out / "log.csv").read_bytes()
+
+        assert train(plan) == path
+        assert (path.read_bytes(), path.stat().st_mtime_ns, (plan.out / "log.csv").read_bytes()) == before
+
+    @pytest.mark.parametrize("change", [{"half": True}, {"recipe": replace(QUICK, seed=4)}, {"name": "other"}])
+    def test_another_run_does_not_overwrite_it(self, change: dict[str, Any], plan: Plan) -> None:
+        before = train(plan).read_bytes()
+
+        with pytest.raises(ManifestError, match=r"checkpoint\.safetensors is of a run with other settings or pictures"):
+            train(replace(plan, **change))
+
+        assert (plan.out / "checkpoint.safetensors").read_bytes() == before
+
+    def test_a_run_that_was_asked_to_end_goes_on_to_the_same_weights(
+        self, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan = replace(plan, cache=tmp_path / "cache")
+        whole = load_file(train(replace(plan, out=tmp_path / "whole", cache=tmp_path / "other cache")))
+
+        def told_to_end(name: str, source: str | None) -> Weighted:
+            signal.raise_signal(signal.SIGTERM)
+            return weights.load_backbone(name, source)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fit_module, "load_backbone", told_to_end)
+            with pytest.raises(Stopped):
+                train(plan)
+        assert not (plan.out / "checkpoint.safetensors").exists()
+        assert not list(plan.out.glob(".embeddings*")), "no scratch files are left"
+
+        again = load_file(train(plan))
+
+        assert all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+class TestRefusals:
+    def test_an_unreadable_picture_is_named(
+        self, plan: Plan, rewrite: Callable[[Callable[[str], str]], Path], tmp_path: Path
+    ) -> None:
+        manifest = rewrite(lambda text: text)
+        (tmp_path / "7.png").write_bytes((tmp_path / "7.png").read_bytes()[:500])
+
+        with pytest.raises(ManifestError, match=rf"cannot be used .*{tmp_path}/7\.png: truncated"):
+            train(replace(plan, manifest=manifest))
+
+        assert not (plan.out / "checkpoint.safetensors").exists()
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda text: text.replace("fake", "real"), "has no fake pictures"),
+            (lambda text: text.replace("real", "fake"), "has no real pictures"),
+            (lambda text: text.replace(",train", ",eval"), "split train must hold real and fake pictures"),
+        ],
+        ids=["only real", "only fake", "nothing"],
+    )
+    def test_a_split_without_both_kinds_is_refused(
+        self,
+        change: Callable[[str], str],
+        message: str,
+        plan: Plan,
+        rewrite: Callable[[Callable[[str], str]], Path],
+    ) -> None:
+        with pytest.raises(ManifestError, match=message):
+            train(replace(plan, manifest=rewrite(change)))
+
+        assert not (plan.out / "checkpoint.safetensors").exists()
+
+    def test_a_split_is_judged_before_weights_are_fetched(
+        self, plan: Plan, rewrite: Callable[[Callable[[str], str]], Path]
+    ) -> None:
+        manifest = rewrite(lambda text: text.replace(",train", ",eval"))
+
+        with pytest.raises(ManifestError, match="split train"):
+            train(replace(plan, manifest=manifest, backbone="no network", weights=None))
+
+    def test_an_unknown_backbone_is_named(self, plan: Plan) -> None:
+        with pytest.raises(WeightsError, match="'efficientnet_b99' is not a network that timm knows"):
+            train(replace(plan, backbone="efficientnet_b99"))
+
+    def test_a_missing_manifest_is_named(self, plan: Plan, tmp_path: Path) -> None:
+        with pytest.raises(ManifestError, match=r"none\.csv does not exist"):
+            train(replace(plan, manifest=tmp_path / "none.csv"))

@@ -1,0 +1,138 @@
+"""The head's fit: it learns what can be learnt, by the paper's recipe, and its seed decides every bit."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainer.head import Labelled, fit_head, score_embeddings, set_scaling
+from trainer.loop import Recipe
+from trainer.model import Detector, Head, Scaling
+from trainer.snapshot import Snapshot
+
+
+def separable(count: int = 64, size: int = 16) -> Labelled:
+    """Embeddings of fakes and reals that lie apart, and their labels."""
+    labels = np.arange(count) % 2
+    noise = np.random.default_rng(0).standard_normal((count, size))
+    return Labelled((noise + labels[:, None]).astype(np.float32), torch.from_numpy(labels).float())
+
+
+def last_layer(head: Head) -> nn.Linear:
+    return [layer for layer in head.modules() if isinstance(layer, nn.Linear)][-1]
+
+
+def same(one: Head, other: Head) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Snapshot:
+    """Where a fit would save what it has; nothing is there."""
+    return Snapshot(tmp_path / "state.safetensors", "run")
+
+
+def test_the_first_step_is_adagrads(snapshot: Snapshot) -> None:
+    before, _ = fit_head(separable(), Recipe(steps=0), snapshot)
+    after, _ = fit_head(separable(), Recipe(steps=1, learning_rate=1e-3), snapshot)
+
+    moved = (last_layer(after).weight - last_layer(before).weight).detach().abs()
+
+    assert float(moved.max()) == pytest.approx(1e-3, rel=1e-3)  # by the learning rate, whatever the gradient
+    assert float((moved > 0.9e-3).float().mean()) > 0.05
+
+
+class TestLearning:
+    def test_embeddings_that_lie_apart_are_told_apart(self, snapshot: Snapshot) -> None:
+        data = separable()
+
+        head, losses = fit_head(data, Recipe(steps=60, batch=16, learning_rate=1e-3), snapshot)
+
+        with torch.inference_mode():
+            logits = head(torch.from_numpy(data.embeddings)).squeeze(1)
+        assert float(((logits > 0) == data.labels.bool()).float().mean()) > 0.95
+        assert float(losses[0]) == pytest.approx(math.log(2), abs=0.1)
+        assert float(losses[-20:].mean()) < math.log(2) / 4, "a quarter of what a guess costs"
+
+    def test_the_head_comes_back_ready_to_judge(self, snapshot: Snapshot) -> None:
+        head, losses = fit_head(separable(), Recipe(steps=3), snapshot)
+
+        assert not any(module.training for module in head.modules())
+        assert last_layer(head).in_features == 2048
+        assert losses.shape == (3,)
+
+    def test_embeddings_and_labels_are_left_as_they_were(self, snapshot: Snapshot) -> None:
+        data = separable()
+
+        fit_head(data, Recipe(steps=2, scale=True), snapshot)
+
+        assert np.array_equal(data.embeddings, separable().embeddings)
+        assert torch.equal(data.labels, separable().labels)
+
+
+class TestSeed:
+    def test_the_same_seed_gives_the_same_bits(self, snapshot: Snapshot) -> None:
+        torch.manual_seed(1)
+        one, losses = fit_head(separable(), Recipe(steps=5, seed=7), snapshot)
+        torch.manual_seed(2)  # what happened before does not matter
+        again, losses_again = fit_head(separable(), Recipe(steps=5, seed=7), snapshot)
+
+        assert same(one, again)
+        assert torch.equal(losses, losses_again)
+
+    def test_another_seed_gives_others(self, snapshot: Snapshot) -> None:
+        (one, _), (other, _) = (fit_head(separable(), Recipe(steps=5, seed=seed), snapshot) for seed in (7, 8))
+
+        assert not same(one, other)
+
+
+class TestScaling:
+    def test_features_are_standardised_by_their_own_mean_and_deviation(self) -> None:
+        embeddings = (np.random.default_rng(0).standard_normal((5000, 3)) * [1, 10, 100] + [0, 5, -7]).astype(
+            np.float32
+        )
+        scaling = Scaling(3)
+
+        set_scaling(scaling, embeddings)
+        scaled: Tensor = scaling(torch.from_numpy(embeddings))
+
+        assert scaled.mean(dim=0).tolist() == pytest.approx([0, 0, 0], abs=1e-4)
+        assert scaled.std(dim=0).tolist() == pytest.approx([1, 1, 1], abs=1e-3)
+
+    def test_a_feature_that_never_changes_stays_finite(self) -> None:
+        scaling = Scaling(2)
+
+        set_scaling(scaling, np.full((10, 2), 0.1, dtype=np.float32))
+
+        assert bool(torch.isfinite(scaling(torch.full((1, 2), 0.1))).all())
+
+    @pytest.mark.parametrize("scale", [False, True])
+    def test_it_happens_only_when_the_recipe_asks_for_it(self, scale: bool, snapshot: Snapshot) -> None:
+        head, _ = fit_head(separable(), Recipe(steps=0, scale=scale), snapshot)
+
+        identity = Scaling(16)
+        assert torch.equal(head.scaling.mean, identity.mean) is not scale
+        assert torch.equal(head.scaling.std, identity.std) is not scale
+
+
+class TestScores:
+    def test_embeddings_have_the_scores_that_their_logits_say(self, small: Detector) -> None:
+        embeddings = np.random.default_rng(0).standard_normal((5000, 1280)).astype(np.float32)
+
+        scores = score_embeddings(small, embeddings)
+
+        with torch.inference_mode():
+            logits = small.head(torch.from_numpy(embeddings)).squeeze(1).double().numpy()
+        assert scores.dtype == np.float64
+        assert scores == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
+
+
+def test_dropout_is_at_work_while_fitting_only() -> None:
+    head = Head(4)
+
+    with torch.inference_mode():
+        assert len({float(head.train()(torch.ones(1, 4))) for _ in range(3)}) == 3
+        assert len({float(head.eval()(torch.ones(1, 4))) for _ in range(3)}) == 1

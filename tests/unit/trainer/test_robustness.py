@@ -1,0 +1,217 @@
+"""The sweep: every degradation judged at the kept threshold and at the refitted one, on pictures drawn once for all."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from trainer import checkpoint
+from trainer.card import Card
+from trainer.embed import Embedder
+from trainer.errors import ManifestError, TrainerError
+from trainer.manifest import Example
+from trainer.model import Detector, Head
+from trainer.preprocess import decode
+from trainer.ranks import Ranks
+from trainer.robustness import check, robustness_files, steps, subset, sweep
+from trainer.sweeps import Robustness
+from trainer.views import apply
+
+HERE = Ranks(0, 1, torch.device("cpu"))
+
+
+class Detail(nn.Module):
+    """A backbone that sees one thing: how much neighbouring pixels differ."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.diff(dim=3).abs().mean(dim=(1, 2, 3))[:, None]
+
+
+def detail_detector() -> Detector:
+    """Scores grow with detail, and with nothing else."""
+    head = Head(1, 1)
+    for name, parameter in head.named_parameters():
+        nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
+    return Detector(Detail(), head, (0.0, 0.0, 0.0), (1 / 32, 1 / 32, 1 / 32)).eval()
+
+
+def noisy(path: Path, strength: int, *, fake: bool, engine: str) -> Example:
+    """A picture with so much detail, as an example of split eval."""
+    generator = np.random.default_rng(strength)
+    pixels = 128 + generator.integers(-strength, strength + 1, (96, 96, 3))
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return Example(path, fake, engine, "eval", path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
+    """Reals with little detail, the fakes of one engine with more, those of another with most."""
+    folder = tmp_path_factory.mktemp("faces")
+    made = [("camera", 10), ("camera", 12), ("weak", 30), ("weak", 32), ("strong", 100)]
+    return [noisy(folder / f"{name}{n}.png", n, fake=name != "camera", engine=name) for name, n in made]
+
+
+@pytest.fixture(scope="module")
+def found(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Robustness:
+    """A sweep at a target that two reals can show: one of them may be flagged."""
+    folder = tmp_path_factory.mktemp("sweep")
+    detector = detail_detector()
+    embedder = Embedder(detector, folder / "cache", HERE)
+    return sweep(detector, examples, embedder, folder / "scratch.npy", 0.5, (96, 24), (90, 20))
+
+
+class TestSweep:
+    def test_there_is_a_row_for_each_step_and_engine_and_for_all_together(self, found: Robustness) -> None:
+        expected = [
+            (kind, level, engine) for kind, level in steps((96, 24), (90, 20)) for engine in ("all", "strong", "weak")
+        ]
+
+        assert [(row.kind, row.level, row.engine) for row in found.rows] == expected
+        assert {row.engine: row.n for row in found.rows} == {"all": 3, "strong": 1, "weak": 2}
+
+    def test_lost_detail_is_a_lost_signal_at_the_kept_threshold_and_found_at_the_refitted_one(
+        self, found: Robustness
+    ) -> None:
+        last = {row.engine: row for row in found.rows if (row.kind, row.level) == ("resize", 24)}
+
+        assert (last["weak"].tpr, last["weak"].fpr) == (0, 0)
+        assert last["weak"].refitted_tpr == last["all"].refitted_tpr == 1
+
+    def test_undegraded_the_kept_threshold_is_the_refitted_one_and_keeps_to_the_target(self, found: Robustness) -> None:
+        rows = [row for row in found.rows if row.kind == "native"]
+
+        assert all(row.tpr == row.refitted_tpr == 1 for row in rows)
+        assert {row.fpr for row in rows} == {0.5} == {found.target_fpr}
+
+    def test_what_changes_no_detail_changes_nothing(self, found: Robustness) -> None:
+        native, mirrored, upside_down, unscaled = (
+            [(row.tpr, row.fpr, row.refitted_tpr) for row in found.rows if (row.kind, row.level) == step]
+            for step in (("native", 0), ("mirror", 0), ("flip", 0), ("resize", 96))
+        )
+
+        assert native == mirrored == upside_down == unscaled
+
+    def test_all_engines_together_are_counted_picture_by_picture(self, found: Robustness) -> None:
+        for step in steps((96, 24), (90, 20)):
+            rows = {row.engine: row for row in found.rows if (row.kind, row.level) == step}
+            assert rows["all"].tpr == pytest.approx((rows["strong"].tpr + 2 * rows["weak"].tpr) / 3)
+
+    def test_it_is_the_same_again_from_the_cache(self, examples: list[Example], tmp_path: Path) -> None:
+        detector = detail_detector()
+        embedder = Embedder(detector, tmp_path / "cache", HERE)
+
+        first, again = (sweep(detector, examples, embedder, tmp_path / "s.npy", 0.5, (24,), ()) for _ in range(2))
+
+        assert first == again
+
+
+class TestSubset:
+    @pytest.fixture
+    def many(self) -> list[Example]:
+        sizes = {"camera": 40, "stylegan2": 30, "rare": 3}
+        return [
+            Example(Path(f"{name}{i}"), name != "camera", name, "eval", f"{name}{i}", f"{name}{i}")
+            for name, size in sizes.items()
+            for i in range(size)
+        ]
+
+    def test_it_has_so_many_of_each_kind_in_their_order(self, many: list[Example]) -> None:
+        chosen = subset(many, 10)
+
+        counts = {name: sum(one.engine == name for one in chosen) for name in ("camera", "stylegan2", "rare")}
+        assert counts == {"camera": 10, "stylegan2": 10, "rare": 3}
+        assert chosen == [example for example in many if example in chosen]
+        assert chosen[:10] != many[:10]
+
+    def test_the_same_pictures_are_drawn_in_any_order_and_a_smaller_limit_draws_from_them(
+        self, many: list[Example]
+    ) -> None:
+        shuffled = random.Random(0).sample(many, len(many))  # noqa: S311 - no secret
+
+        assert {one.path for one in subset(shuffled, 10)} == {one.path for one in subset(many, 10)}
+        assert {one.path for one in subset(many, 5)} < {one.path for one in subset(many, 10)}
+
+    def test_reals_of_several_cameras_are_one_kind(self, many: list[Example]) -> None:
+        more = [Example(Path(f"p{i}"), False, "phone", "eval", f"p{i}", f"p{i}") for i in range(40)]  # noqa: FBT003
+
+        assert sum(not one.fake for one in subset([*many, *more], 10)) == 10
+
+    def test_without_a_limit_everything_is_taken(self, many: list[Example]) -> None:
+        assert subset(many, None) == many
+
+
+class TestTooLittle:
+    def test_too_few_reals_are_an_error_that_names_value_and_limit(self, examples: list[Example]) -> None:
+        with pytest.raises(
+            TrainerError, match=r"an FPR of 0\.005 needs at least 200 real photos, there are 2 under a li"
+        ):
+            check(examples, 0.005, 2)
+
+    def test_just_enough_reals_are_enough(self, examples: list[Example]) -> None:
+        check(examples, 0.5)
+
+    def test_without_fakes_there_is_nothing_to_judge(self, examples: list[Example]) -> None:
+        with pytest.raises(ManifestError, match="needs AI-generated pictures in split eval"):
+            check(examples[:2], 0.5)
+
+
+class TestFiles:
+    @pytest.fixture
+    def manifest(self, tmp_path: Path, examples: list[Example]) -> Path:
+        """Two reals, and of three fakes the two of one engine."""
+        rows = [f"{one.path},{'fake' if one.fake else 'real'},{one.engine},eval" for one in examples[:4]]
+        path = tmp_path / "faces.csv"
+        path.write_text("path,label,engine,split\n" + "\n".join(rows) + "\n")
+        return path
+
+    def test_a_checkpoint_on_lite1_is_swept_into_a_file(
+        self, manifest: Path, small: Detector, card: Card, tmp_path: Path
+    ) -> None:
+        sha256 = checkpoint.save(small, card, tmp_path / "c.safetensors")
+
+        found = robustness_files(
+            tmp_path / "c.safetensors",
+            manifest,
+            tmp_path / "out",
+            0.5,
+            tmp_path / "cache",
+            "cpu",
+            limit=2,
+            resolutions=(32,),
+            qualities=(20,),
+        )
+
+        written = tmp_path / "out" / "robustness.json"
+        assert Robustness.read(written) == found
+        assert (found.checkpoint, found.checkpoint_sha256) == ("small", sha256)
+        assert (found.reals, found.limit, found.split, len(found.rows)) == (2, 2, "eval", 10)
+        assert found.manifest_sha256 == hashlib.sha256(manifest.read_bytes()).hexdigest()
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["robustness.json"]
+        assert json.loads(written.read_text())["rows"][0]["kind"] == "native"
+
+    def test_too_small_a_limit_is_refused_before_anything_is_embedded(
+        self, manifest: Path, small: Detector, card: Card, tmp_path: Path
+    ) -> None:
+        checkpoint.save(small, card, tmp_path / "c.safetensors")
+
+        with pytest.raises(TrainerError, match=r"there are 1 under a limit of 1 for each engine"):
+            robustness_files(tmp_path / "c.safetensors", manifest, tmp_path, 0.5, tmp_path / "cache", "cpu", limit=1)
+
+        assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("view", "same"),
+    [("resize:64", False), ("jpeg:20", False), ("mirror:0", False), ("resize:96", True)],
+)
+def test_degraded_pictures_are_other_pictures_to_the_detector(view: str, same: bool, examples: list[Example]) -> None:
+    example = examples[-1]
+    data = example.path.read_bytes()
+
+    assert np.array_equal(decode(apply(view, data, example.sha256)).pixels, decode(data).pixels) is same

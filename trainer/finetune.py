@@ -1,0 +1,129 @@
+"""Fit with the backbone in the loop: unfrozen, or frozen to show that the cached fit is the same.
+
+Each rank decodes and runs its share of every batch under DistributedDataParallel; BatchNorm statistics stay put.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.parallel import DistributedDataParallel
+
+from trainer.embed import DECODERS, Source, pixels_of
+from trainer.errors import TrainerError
+from trainer.loop import Loop, Recipe, batch_rows
+from trainer.model import Detector
+from trainer.preprocess import Pixels
+from trainer.ranks import Ranks
+from trainer.snapshot import Snapshot
+
+#: Steps whose pictures are decoded ahead.
+_AHEAD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Unfreezing:
+    """Which of the backbone trains: "none", "last:N" blocks with all that comes after them, or "all"; how fast."""
+
+    what: str = "none"
+    learning_rate: float = 1e-5
+
+    def parameters(self, backbone: nn.Module) -> list[nn.Parameter]:
+        """The backbone's parameters that train, marked as such."""
+        chosen = [parameter for module in self._modules(backbone) for parameter in module.parameters()]
+        for parameter in chosen:
+            parameter.requires_grad_()
+        return chosen
+
+    def _modules(self, backbone: nn.Module) -> list[nn.Module]:
+        children = dict(backbone.named_children())
+        blocks = list(children["blocks"].children()) if "blocks" in children else []
+        match self.what.split(":"):
+            case ["none"]:
+                return []
+            case ["all"]:
+                return [backbone]
+            case ["last", number] if number.isdecimal() and 1 <= int(number) <= len(blocks):
+                names = list(children)
+                return [*blocks[-int(number) :], *(children[name] for name in names[names.index("blocks") + 1 :])]
+        raise TrainerError(
+            f"--unfreeze {self.what!r}: none, last:N with N of the backbone's {len(blocks)} blocks, or all"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Labelled pictures: N sources and their (N,) labels, 1 for fake."""
+
+    sources: Sequence[Source]
+    labels: Tensor
+
+
+def finetune(
+    detector: Detector,
+    data: Pictures,
+    recipe: Recipe,
+    unfreezing: Unfreezing,
+    ranks: Ranks,
+    snapshot: Snapshot,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Tensor:
+    """Fit ``detector`` in place; each step's loss over the whole batch."""
+    groups = [{"params": list(detector.head.parameters()), "lr": recipe.learning_rate}]
+    if backbone := unfreezing.parameters(detector.backbone):
+        groups.append({"params": backbone, "lr": unfreezing.learning_rate})
+    optimizer = torch.optim.Adagrad(groups, fused=True)
+    detector.to(ranks.device).train()
+    parallel = DistributedDataParallel(detector, broadcast_buffers=False) if ranks.size > 1 else detector
+    ahead = _Ahead(data.sources, recipe, ranks)
+
+    def loss_of(rows: Tensor, step: int) -> Tensor:
+        mine = rows[ranks.rank :: ranks.size]
+        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=ranks.device.type == "cuda"):
+            logits = parallel(torch.from_numpy(ahead.pixels(step)).to(ranks.device)).float()
+        target = data.labels[mine].to(ranks.device)
+        whole = binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(rows)
+        return _averaged(whole, ranks)
+
+    loop = Loop(recipe, len(data.sources), snapshot, stopping, shown=ranks.first)
+    losses = loop.run(detector, optimizer, loss_of, ranks.device)
+    detector.eval()
+    return losses
+
+
+def _averaged(share: Tensor, ranks: Ranks) -> Tensor:
+    """This rank's part of the batch's loss, so scaled that the average of the ranks' gradients is the batch's."""
+    if ranks.size == 1:
+        return share
+    total = share.detach().clone()
+    dist.all_reduce(total)
+    scaled = share * ranks.size
+    return scaled + (total - scaled).detach()  # the value of the whole, with this share's gradient
+
+
+class _Ahead:
+    """This rank's pictures of each step, decoded ahead."""
+
+    def __init__(self, sources: Sequence[Source], recipe: Recipe, ranks: Ranks) -> None:
+        self._sources, self._recipe, self._ranks = sources, recipe, ranks
+        self._pool = ThreadPoolExecutor(DECODERS)
+        self._waiting: deque[tuple[int, list[Future[Pixels]]]] = deque()
+
+    def pixels(self, step: int) -> Pixels:
+        """(B, 512, 512, 3) of a step; steps are asked for in order."""
+        first = self._waiting[-1][0] + 1 if self._waiting else step
+        for ahead in range(first, min(step + _AHEAD, self._recipe.steps)):
+            self._waiting.append((ahead, list(self._submitted(ahead))))
+        _, futures = self._waiting.popleft()
+        return np.stack([future.result() for future in futures])
+
+    def _submitted(self, step: int) -> Iterator[Future[Pixels]]:
+        rows = batch_rows(step, len(self._sources), self._recipe)[self._ranks.rank :: self._ranks.size]
+        for row in rows.tolist():
+            yield self._pool.submit(pixels_of, self._sources[row])

@@ -1,0 +1,42 @@
+"""What a run is told."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from trainer.finetune import Unfreezing
+from trainer.intake import Intake
+from trainer.loop import Recipe
+from trainer.manifest import Manifest
+from trainer.model import Embedding
+from trainer.preprocess import FINGERPRINT
+
+#: What a run is told that changes nothing in its result.
+_ELSEWHERE = ("manifest", "out", "cache", "device")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a run is told; the defaults are the paper's."""
+
+    manifest: Path
+    out: Path
+    recipe: Recipe = field(default_factory=Recipe)
+    backbone: str = "efficientnet_b1"
+    weights: str | None = None
+    embedding: Embedding = "last"
+    views: int = 0
+    unfreezing: Unfreezing = field(default_factory=Unfreezing)
+    end_to_end: bool = False
+    intake: Intake = field(default_factory=Intake)
+    cache: Path = Path("var/embeddings")
+    device: str = "auto"
+    head_only: bool = False
+    half: bool = False
+    name: str = "detector"
+    licence: str = "not stated"
+
+    def run_id(self, manifest: Manifest) -> str:
+        """A digest of all that the result depends on: the same command on the same pictures is the same run."""
+        told = {name: value for name, value in asdict(self).items() if name not in _ELSEWHERE}
+        return hashlib.sha256(f"{told} {manifest.sha256} {FINGERPRINT}".encode()).hexdigest()
