@@ -20,6 +20,8 @@ app.conf.update(
     broker_transport_options={
         "global_keyprefix": "unmask:",
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        # An upload flow does not wait for a broker that is away: the row is committed, and a sweeper sends it.
+        "max_retries": 0,
         # A crashed worker's messages come back within seconds, not after 100 (kombu >= 5.7).
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,

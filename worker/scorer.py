@@ -63,7 +63,10 @@ def _channels_last(module: nn.Module) -> None:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device {name!r} is not one that torch knows: auto, cpu or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"UNMASK_DEVICE={name}: this machine has {torch.cuda.device_count()} CUDA devices")
     return device

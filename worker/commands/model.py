@@ -24,11 +24,9 @@ def model() -> None:
 @json_option
 def register(*, checkpoint: Path, name: str | None, as_json: bool) -> None:
     """Check a checkpoint, copy it to the models directory and enter it; the first becomes active."""
-    from trainer.card import Card
     from trainer.checkpoint import load
     from worker.settings import WorkerSettings
 
-    Card.read(checkpoint)  # its errors come quicker than torch
     _, card = load(checkpoint)
     database = open_database()
     sha256 = store(checkpoint, WorkerSettings.load().models_dir)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from db import cases
 from db.cases import CaseLine
+from db.clock import moment
 from db.errors import NotFoundError
 from db.schema import Case, Flag
 from db.session import Database
@@ -52,6 +53,8 @@ def test_a_new_flag_counts_as_a_change_of_its_case(
     set_threshold(0.5)
     add_images("a", "b")
     record({"a": 0.9})
+    with database.writing() as session:  # as if a minute lay between them
+        session.execute(update(Case).values(changed_at=moment(-60)))
     (before,) = listed(database)
     record({"b": 0.9})
     (after,) = listed(database)

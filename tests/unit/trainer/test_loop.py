@@ -115,12 +115,13 @@ class TestRunning:
         assert float(losses[-5:].mean()) < float(losses[:5].mean())
 
     def test_dropout_differs_from_step_to_step(self, path: Path) -> None:
-        fit = Fit(path, replace(RECIPE, learning_rate=0, batch=20))
+        fit = Fit(path)
+        fit.features = torch.ones(20, 3)
         fit.optimizer.param_groups[0]["lr"] = 0.0
 
-        losses = fit.run()  # of the same pictures and weights: only dropout differs
+        losses = fit.run()  # of equal pictures and weights: only dropout differs
 
-        assert len(set(losses.tolist())) > 20
+        assert len(set(losses.tolist())) > 5
 
 
 class TestBeingKilled:
@@ -137,6 +138,7 @@ class TestBeingKilled:
             with pytest.raises(Stopped):
                 part.run()
             assert len(part.steps) == stop
+            assert list(path.parent.glob(".*")) == [], "no part of a file is left"
         last = Fit(path)
 
         assert torch.equal(last.run(), losses)
