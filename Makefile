@@ -18,7 +18,8 @@ test: $(READY) lint ## Everything that must hold
 	$(BIN)/pytest
 
 test-gpu: $(READY) ## The main job and the tests that need CUDA, on a machine that has it
-	UNMASK_DEVICE=cuda $(BIN)/pytest -m "gpu or main_job" -v
+	$(BIN)/python -c "import torch, sys; torch.cuda.is_available() or sys.exit('no CUDA device on this machine')"
+	$(BIN)/pytest -m "gpu or main_job" -v
 
 lint: $(READY) ## Style, types, and which room may know which
 	$(BIN)/ruff check

@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer.card import KEY, BackboneCard, Card
 from trainer.checkpoint import SHIPPED, check_preprocess, file_sha256, load, save
 from trainer.errors import CheckpointError
-from trainer.model import Detector, Head, build_backbone, trainable_parameters
+from trainer.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
 from trainer.preprocess import FINGERPRINT, SIZE
 from trainer.weights import digest
 
@@ -87,6 +87,20 @@ class TestRoundTrip:
         assert found.backbone == own
         assert {name.split(".")[0] for name in load_file(path)} == {"backbone", "head"}
         assert digest(again.backbone) == own.sha256
+        assert logit(again) == logit(detector)
+
+    def test_a_detector_that_embeds_on_many_levels_does_so_again(self, card: Card, tmp_path: Path) -> None:
+        torch.manual_seed(1)
+        backbone = build_backbone("test_efficientnet")
+        size, mean, std = embedding_size(backbone, "multilevel"), card.backbone.mean, card.backbone.std
+        detector = Detector(backbone, Head(size, 8), mean, std, "multilevel").eval()
+        own = {"name": "test_efficientnet", "sha256": digest(backbone), "embedding_size": size, "included": True}
+        path = tmp_path / "own.safetensors"
+        save(detector, with_backbone(card, **own, embedding="multilevel"), path)
+
+        again, _ = load(path)
+
+        assert again.embedding == "multilevel"
         assert logit(again) == logit(detector)
 
     @pytest.mark.parametrize("included", [False, True])

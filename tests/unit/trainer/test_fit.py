@@ -194,8 +194,9 @@ class TestStoring:
 class TestJudging:
     def test_the_reference_holds_the_scores_of_the_detector_as_it_is_stored(self, plan: Plan, tmp_path: Path) -> None:
         manifest = write_manifest(tmp_path, eval_reals=3, eval_fakes=1)
+        bold = replace(QUICK, learning_rate=0.003)  # far enough from 0.5 for 16 bits to make a difference
 
-        detector, card = checkpoint.load(train(replace(plan, manifest=manifest, half=True)))
+        detector, card = checkpoint.load(train(replace(plan, manifest=manifest, recipe=bold, half=True)))
 
         reals = scores(detector, *(tmp_path / f"eval-real-{number}.png" for number in range(3)))
         assert card.reference is not None
