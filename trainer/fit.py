@@ -45,8 +45,8 @@ def fit(plan: Plan) -> Path:
     Raises a `TrainerError` when the plan cannot be run, and `trainer.stop.Stopped` after SIGTERM, with all saved.
     """
     stop = Stop()
-    plan.out.mkdir(parents=True, exist_ok=True)
     manifest = read(plan.manifest)
+    plan.out.mkdir(parents=True, exist_ok=True)
     run_id, path = plan.run_id(manifest), plan.out / "checkpoint.safetensors"
     if finished(path, run_id):
         return path
@@ -67,6 +67,7 @@ def fit(plan: Plan) -> Path:
                 scores = score_embeddings(detector, held_out) if len(held_out) else None
                 card = describe(Run(plan, manifest, weighted, detector, run_id, losses, shortcuts), scores)
                 checkpoint.save(detector, card, path, torch.float16 if plan.half else torch.float32)
+                snapshot.path.unlink(missing_ok=True)  # what it was for is done
         place.meet()
     return path
 

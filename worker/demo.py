@@ -29,7 +29,7 @@ from worker.embedded import broker
 
 HOME = Path("var/demo")
 #: The sample is photographs of real people and things: at the model's own threshold a newcomer would see no flag.
-SAMPLE_THRESHOLD = 0.005
+SAMPLE_THRESHOLD = 0.0001
 #: A worker that scores nothing for so long is stuck.
 PATIENCE_S = 180
 _ENOUGH_FOR_A_RATE = 100
