@@ -3,9 +3,8 @@
 Each rank embeds its share of what the cache lacks; decoding runs ahead, so that the accelerator never waits for it.
 """
 
-import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,19 +128,6 @@ def pixels_of(source: Source) -> Pixels:
         return decode(views.apply(source.view, source.path.read_bytes(), source.sha256)).pixels
     except (OSError, Rejected) as error:
         raise ManifestError(f"picture {source.path} cannot be used: {error}") from error
-
-
-def file_sha256s(paths: Iterable[Path]) -> list[str]:
-    """SHA-256 of files, several at a time."""
-    with ThreadPoolExecutor(DECODERS) as pool:
-        return list(pool.map(_file_sha256, paths))
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ManifestError(f"picture {path} cannot be read: {error.strerror}") from error
 
 
 def _ahead(run: Callable[[Pixels], Embeddings], batches: Iterator[Pixels], threads: int) -> Iterator[Embeddings]:
