@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from trainer.errors import CheckpointError
+from trainer.findings import Findings
 
 #: The key of the card in a safetensors header, and the layout of the card.
 KEY = "unmask"
@@ -120,6 +121,7 @@ class Card(_Part):
     data: DataCard
     quality: Quality | None = None
     reference: Reference | None = None
+    findings: Findings | None = None
     versions: dict[str, str]
     licence: str
     intended_use: str

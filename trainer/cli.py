@@ -218,11 +218,29 @@ def explain(*, checkpoint: Path, photo: Path, out: Path, device: str) -> None:
 @click.option("--evaluation", type=click.Path(path_type=Path), required=True, help="metrics.json, by evaluate.")
 @click.option("--robustness", type=click.Path(path_type=Path), help="robustness.json, if there is one.")
 @out_option
-def report(*, checkpoint: Path, evaluation: Path, robustness: Path | None, out: Path) -> None:
-    """Write one page that a policy lead can read, with its pictures and the model card."""
+@click.option("--write-card", type=click.Path(path_type=Path), help="The checkpoint again, with all this in its card.")
+@click.option(
+    "--experiments", type=click.Path(exists=True, path_type=Path), help="Text for the card: what else was tried."
+)
+def report(
+    *,
+    checkpoint: Path,
+    evaluation: Path,
+    robustness: Path | None,
+    out: Path,
+    write_card: Path | None,
+    experiments: Path | None,
+) -> None:
+    """Write one page that a policy lead can read, with its pictures and the model card.
+
+    With --write-card the sweep, the engines left out and the experiments go into the card of a checkpoint that has
+    the same weights: another file, so another model version.
+    """
     from trainer.report import report_files
 
-    click.echo(str(report_files(checkpoint, evaluation, robustness, out)))
+    if experiments and not write_card:
+        raise click.UsageError("--experiments goes into a card: say which with --write-card")
+    click.echo(str(report_files(checkpoint, evaluation, robustness, out, experiments, write_card)))
 
 
 @contextmanager

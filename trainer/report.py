@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from trainer import plots
+from trainer.annotate import annotate, findings, rows_of
 from trainer.card import Card
 from trainer.errors import TrainerError
 from trainer.evaluation import REALS, Condition, Evaluation
@@ -55,15 +56,26 @@ class Meaning:
     high: float
 
 
-def report_files(checkpoint: Path, evaluation: Path, robustness: Path | None, out: Path) -> Path:
+def report_files(
+    checkpoint: Path,
+    evaluation: Path,
+    robustness: Path | None,
+    out: Path,
+    experiments: Path | None = None,
+    annotated: Path | None = None,
+) -> Path:
     """Write the page, ``out/index.html``, and its pictures beside it; returns the page's path.
 
-    ``evaluation`` is a ``metrics.json``, ``robustness`` a ``robustness.json``. Raises a `TrainerError` when one of them
+    ``evaluation`` is a ``metrics.json``, ``robustness`` a ``robustness.json``. ``annotated`` is where the checkpoint is
+    to be written with both in its card, and with the lines of ``experiments``. Raises a `TrainerError` when one of them
     cannot be read, is of another checkpoint, or holds no AI-generated faces.
     """
     card, judged = Card.read(checkpoint), Evaluation.read(evaluation)
     swept = Robustness.read(robustness) if robustness else None
-    _check(checkpoint, judged, swept)
+    _check(checkpoint, card, judged, swept)
+    if annotated:
+        found = findings(judged, swept, rows_of(experiments) if experiments else ())
+        card = annotate(checkpoint, found, annotated)
     pictures = {picture.name: picture for picture in [*_judged(judged), *(_swept(swept) if swept else ())]}
     out.mkdir(parents=True, exist_ok=True)
     for picture in pictures.values():
@@ -132,11 +144,12 @@ def _meaning(judged: Evaluation, condition: Condition, prevalence: float) -> Mea
     )
 
 
-def _check(checkpoint: Path, judged: Evaluation, swept: Robustness | None) -> None:
+def _check(checkpoint: Path, card: Card, judged: Evaluation, swept: Robustness | None) -> None:
     with checkpoint.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    known = {sha256, card.findings.judged_sha256 if card.findings else sha256}
     for what, found in (("evaluation", judged.checkpoint_sha256), ("sweep", swept and swept.checkpoint_sha256)):
-        if found and found != sha256:
+        if found and found not in known:
             raise TrainerError(f"the {what} is of a checkpoint with SHA-256 {found}; {checkpoint} has {sha256}")
     if not judged.engines or not judged.scores.get("eval", {}).get(REALS):
         raise TrainerError("the evaluation holds no AI-generated faces, or no real photos: there is nothing to report")

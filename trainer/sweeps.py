@@ -61,9 +61,9 @@ class Robustness(_Part):
         part.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
         part.replace(path)
 
-    def rows_of(self, kind: Kind, engine: str = ALL) -> list[Row]:
-        """One engine's rows under one degradation, in the order of the sweep."""
-        return [row for row in self.rows if (row.kind, row.engine) == (kind, engine)]
+    def rows_of(self, kind: Kind | None, engine: str = ALL) -> list[Row]:
+        """One engine's rows under one degradation (None: under all of them), in the order of the sweep."""
+        return [row for row in self.rows if row.engine == engine and kind in (None, row.kind)]
 
     @property
     def engines(self) -> list[str]:

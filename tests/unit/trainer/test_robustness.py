@@ -19,7 +19,7 @@ from trainer.manifest import Example
 from trainer.model import Detector, Head
 from trainer.preprocess import decode
 from trainer.ranks import Ranks
-from trainer.robustness import check, robustness_files, steps, subset, sweep
+from trainer.robustness import QUALITIES, RESOLUTIONS, check, robustness_files, steps, subset, sweep
 from trainer.sweeps import Robustness
 from trainer.views import apply
 
@@ -67,6 +67,15 @@ def found(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 class TestSweep:
+    def test_by_default_it_has_the_papers_levels(self) -> None:
+        assert list(steps(RESOLUTIONS, QUALITIES)) == [
+            ("native", 0),
+            *(("resize", side) for side in (512, 256, 128, 64, 32)),
+            *(("jpeg", quality) for quality in (100, 80, 60, 40, 20)),
+            ("mirror", 0),
+            ("flip", 0),
+        ]
+
     def test_there_is_a_row_for_each_step_and_engine_and_for_all_together(self, found: Robustness) -> None:
         expected = [
             (kind, level, engine) for kind, level in steps((96, 24), (90, 20)) for engine in ("all", "strong", "weak")
