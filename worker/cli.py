@@ -41,8 +41,10 @@ COMMANDS = {
         "Write one page that a policy lead can read, with its pictures and the model card.",
     ),
     "model": ("worker.commands.model:model", "Register checkpoints and list them."),
-    "threshold": ("db.cli:threshold_group", "From which score on a policy flags an account."),
-    "cases": ("db.cli:cases_group", "Flagged accounts, for people to decide."),
+    "threshold": ("db.commands.threshold:threshold_group", "From which score on a policy flags an account."),
+    "pause": ("db.commands.pause:pause", "Stop flagging or scoring for a while; status shows it."),
+    "resume": ("db.commands.pause:resume", "Go on flagging or scoring."),
+    "cases": ("db.commands.cases:cases_group", "Flagged accounts, for people to decide."),
     "db": ("db.cli:db_group", "Create and upgrade the database's schema."),
 }
 

@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from db import images, versions
-from db.cli import cases_group, db_group, failures_group, threshold_group
+from db.cli import db_group, failures_group
+from db.commands.cases import cases_group
+from db.commands.threshold import threshold_group
 from db.errors import DatabaseError, NotFoundError
 from db.images import Failure
 from db.session import Database, head

@@ -28,6 +28,11 @@ ROWS = {
     "reviews": "(case_id, reviewer, decision, blind) VALUES (1, 'ada', 'dismissed', true)",
     "previews": "(image_id, kind) VALUES ('a', 'photo')",
     "requests": "(kind, image_id, author) VALUES ('heatmap', 'a', 'ada')",
+    "promotions": "(kind, from_version_id, to_version_id, opened, withdrawn, author, reason) "
+    "VALUES ('promote', 1, 1, 0, 0, 'ada', '')",
+    "reference_sets": "(name, version_id, reals, scores, source, digest, author) VALUES ('r', 1, 0, '', '', '', 'ada')",
+    "pauses": "(what, paused, author, reason) VALUES ('flagging', true, 'ada', '')",
+    "rescores": "(version_id, rate_per_s, author) VALUES (1, 1.0, 'ada')",
 }
 
 
@@ -92,7 +97,7 @@ def _described(connection: Connection) -> dict[str, Any]:
     inspector = inspect(connection)
     return {
         table: {
-            "columns": [column | {"type": repr(column["type"])} for column in inspector.get_columns(table)],
+            "columns": _sorted(column | {"type": repr(column["type"])} for column in inspector.get_columns(table)),
             "primary key": inspector.get_pk_constraint(table),
             "foreign keys": _sorted(inspector.get_foreign_keys(table)),
             "unique": _sorted(inspector.get_unique_constraints(table)),
