@@ -28,7 +28,7 @@ def set_threshold(
     rule = rule_for(session, version_id, policy, choice.value)  # another may have changed other policies meanwhile
     check(session, [rule], budget)
     row = thresholds.append(session, version_id, policy, choice, by)
-    done = _carry_out(session, [(rule, row.id)], by)
+    done = carry_out(session, [(rule, row.id)], by)
     row.opened, row.withdrawn = done.opened, done.withdrawn
     return row
 
@@ -58,7 +58,7 @@ def apply(session: Session, version_id: int, by: Signature, budget: Budget) -> D
     _lock(session, version_id)
     found = standing_rules(session, version_id)
     check(session, [rule for rule, _ in found], budget)
-    return _carry_out(session, found, by)
+    return carry_out(session, found, by)
 
 
 def check(session: Session, found: Sequence[Rule], budget: Budget) -> Preview:
@@ -77,7 +77,8 @@ def _lock(session: Session, version_id: int) -> None:
         raise ConflictError("another model version was promoted meanwhile: look again")
 
 
-def _carry_out(session: Session, found: Sequence[tuple[Rule, int]], by: Signature) -> Done:
+def carry_out(session: Session, found: Sequence[tuple[Rule, int]], by: Signature) -> Done:
+    """Do what rules say, each with its threshold's id, in the name of whoever changed them; nothing in a pause."""
     if "flagging" in pauses.standing(session):
         return Done(0, 0)
     return changes.carry_out(session, found, f"{by.author}: {by.reason or 'no reason given'}")

@@ -149,6 +149,8 @@ class Promotion(Base):
     kind: Mapped[str] = mapped_column(String(16))
     from_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
     to_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    #: The latest score at the switch: what comes after it is what a rollback must look at.
+    last_score_id: Mapped[int] = mapped_column(BigId)
     #: How much of an engine's true positive rate was accepted to be lost; null for a rollback.
     max_drop: Mapped[float | None]
     opened: Mapped[int]

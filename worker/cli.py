@@ -40,7 +40,10 @@ COMMANDS = {
         "trainer.cli:report",
         "Write one page that a policy lead can read, with its pictures and the model card.",
     ),
-    "model": ("worker.commands.model:model", "Register checkpoints and list them."),
+    "model": (
+        "worker.commands.model:model",
+        "Register checkpoints; try one beside the active one, compare, promote, go back.",
+    ),
     "threshold": ("db.commands.threshold:threshold_group", "From which score on a policy flags an account."),
     "pause": ("db.commands.pause:pause", "Stop flagging or scoring for a while; status shows it."),
     "resume": ("db.commands.pause:resume", "Go on flagging or scoring."),

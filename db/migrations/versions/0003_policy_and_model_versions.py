@@ -8,6 +8,9 @@ from alembic import op
 
 from db.clock import UtcDateTime, now
 
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
 revision = "0003"
 down_revision = "0001"
 branch_labels = None
@@ -30,6 +33,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("from_version_id", sa.Integer(), nullable=False),
         sa.Column("to_version_id", sa.Integer(), nullable=False),
+        sa.Column("last_score_id", BigId, nullable=False),
         sa.Column("max_drop", sa.Double(), nullable=True),
         sa.Column("opened", sa.Integer(), nullable=False),
         sa.Column("withdrawn", sa.Integer(), nullable=False),

@@ -28,8 +28,8 @@ ROWS = {
     "reviews": "(case_id, reviewer, decision, blind) VALUES (1, 'ada', 'dismissed', true)",
     "previews": "(image_id, kind) VALUES ('a', 'photo')",
     "requests": "(kind, image_id, author) VALUES ('heatmap', 'a', 'ada')",
-    "promotions": "(kind, from_version_id, to_version_id, opened, withdrawn, author, reason) "
-    "VALUES ('promote', 1, 1, 0, 0, 'ada', '')",
+    "promotions": "(kind, from_version_id, to_version_id, last_score_id, opened, withdrawn, author, reason) "
+    "VALUES ('promote', 1, 1, 1, 0, 0, 'ada', '')",
     "reference_sets": "(name, version_id, reals, scores, source, digest, author) VALUES ('r', 1, 0, '', '', '', 'ada')",
     "pauses": "(what, paused, author, reason) VALUES ('flagging', true, 'ada', '')",
     "rescores": "(version_id, rate_per_s, author) VALUES (1, 1.0, 'ada')",
