@@ -1,12 +1,7 @@
-"""Admin commands on the record: ``unmask db|failures``, and how those of `db.commands` find their database."""
-
-from typing import Any
+"""``unmask db``, and how every command finds its database: none of them needs torch or a broker."""
 
 import click
 
-from db import images
-from db.output import emit, json_option
-from db.schema import Image
 from db.session import Database
 from db.settings import DatabaseSettings
 
@@ -37,30 +32,3 @@ def upgrade() -> None:
     before, after = database.upgrade()
     moved = f"stays at {after}" if before == after else f"{before or 'nothing'} -> {after}"
     click.echo(f"database {database.name}: schema {moved}", err=True)
-
-
-@click.group("failures")
-def failures_group() -> None:
-    """Images that could not be scored, each with its reason."""
-
-
-@failures_group.command("list")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
-@json_option
-def failures_list(*, limit: int, as_json: bool) -> None:
-    """Images without a score, the latest first."""
-    with open_database().reading() as session:
-        rows = [_failure_row(image) for image in images.failures(session, limit)]
-    emit(rows, as_json=as_json, empty="every image that was tried has a score")
-
-
-def _failure_row(image: Image) -> dict[str, Any]:
-    return {
-        "image": image.id,
-        "account": image.account_id,
-        "state": image.state,
-        "reason": image.reason,
-        "detail": image.detail,
-        "attempts": image.attempts,
-        "at": image.changed_at,
-    }

@@ -8,13 +8,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import ColumnClause, Integer, String, column, select, update
 from sqlalchemy.orm import Session
 
 from db.cases import Flagged, raise_flags
 from db.clock import moment
 from db.force import InForce, in_force
-from db.insert import insert
+from db.insert import given, insert
 from db.schema import Image, Score
 
 #: An image that the active version has not scored, since that has just changed, waits so long for a worker with it.
@@ -122,9 +122,12 @@ def _scores_of(
 def _mark_scored(session: Session, scored: Sequence[Scored]) -> None:
     if not scored:
         return
+    columns: list[ColumnClause[Any]] = [column(name, String) for name in ("id", "sha256")]
+    columns += [column(name, Integer) for name in ("bytes", "width", "height")]
+    rows = given(columns, [(item.image_id, item.sha256, item.bytes, item.width, item.height) for item in scored])
     statement = (
         update(Image)
-        .where(Image.id == bindparam("b_id"), Image.state != "scored")
+        .where(Image.id == rows.c.id, Image.state != "scored")
         .values(
             state="scored",
             reason=None,
@@ -132,15 +135,13 @@ def _mark_scored(session: Session, scored: Sequence[Scored]) -> None:
             lease_owner=None,
             lease_until=None,
             changed_at=moment(),
-            sha256=bindparam("b_sha256"),
-            bytes=bindparam("b_bytes"),
-            width=bindparam("b_width"),
-            height=bindparam("b_height"),
+            sha256=rows.c.sha256,
+            bytes=rows.c.bytes,
+            width=rows.c.width,
+            height=rows.c.height,
         )
     )
-    fields = ("sha256", "bytes", "width", "height")
-    rows = [{"b_id": item.image_id} | {f"b_{field}": getattr(item, field) for field in fields} for item in scored]
-    session.connection().execute(statement, rows)
+    session.connection().execute(statement)
 
 
 def _let_go(session: Session, image_ids: Collection[str]) -> None:
@@ -153,7 +154,7 @@ def _let_go(session: Session, image_ids: Collection[str]) -> None:
                 attempts=Image.attempts - 1,
                 next_attempt_at=moment(_SWITCH_S),
                 lease_owner=None,
-                lease_until=None,
+                lease_until=moment(_SWITCH_S),  # or a second message would skip the pause
             )
             .execution_options(synchronize_session=False)
         )

@@ -12,7 +12,7 @@ BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -82,9 +82,10 @@ def upgrade() -> None:
         sa.Column("rate_per_s", sa.Double(), nullable=False),
         sa.Column("next_at", UtcDateTime(), server_default=now(), nullable=False),
         sa.Column("cursor", sa.String(length=128), server_default="", nullable=False),
-        sa.Column("passes", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("pass_scored", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("in_hand", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("passes", sa.Integer(), server_default="1", nullable=False),
         sa.Column("scored", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("failed", sa.Integer(), server_default="0", nullable=False),
         sa.Column("author", sa.String(length=128), nullable=False),
         sa.Column("created_at", UtcDateTime(), server_default=now(), nullable=False),
         sa.Column("changed_at", UtcDateTime(), server_default=now(), nullable=False),
@@ -93,9 +94,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rescores")),
     )
     op.create_index("ix_rescores_state", "rescores", ["state"])
+    op.execute("INSERT INTO schema_support (revision) VALUES ('0003')")  # 0002's software does not mind
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM schema_support WHERE revision = '0003'")
     for table in ("rescores", "pauses", "reference_sets", "promotions"):
         op.drop_table(table)
     op.drop_index("ix_scores_version_id_score", "scores")
