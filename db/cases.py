@@ -119,3 +119,8 @@ def show_case(session: Session, case_id: int) -> tuple[Case, list[FlagLine]]:
         .order_by(Score.score.desc())
     )
     return case, [FlagLine(image, score, threshold) for image, score, threshold in session.execute(statement)]
+
+
+def sample(session: Session, count: int) -> list[int]:
+    """Ids of cases that chance picks."""
+    return list(session.scalars(select(Case.id).order_by(func.random()).limit(count)))

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy import BigInteger as _BigInteger
@@ -29,6 +30,8 @@ ID_LENGTH = 128
 IMAGE_STATES = ("pending", "scored", "failed", "not_scorable")
 VERSION_STATES = ("candidate", "shadow", "active", "retired")
 CASE_STATES = ("open", "confirmed", "dismissed", "withdrawn")
+PAUSABLE = ("flagging", "scoring")
+RESCORE_STATES = ("running", "done", "stopped")
 DECISIONS = ("confirmed", "dismissed", "unsure", "undone")
 
 #: 64 bits where the database counts them; SQLite numbers rows only in a plain INTEGER column.
@@ -74,6 +77,7 @@ class Image(Base):
             sqlite_where=text("state = 'pending'"),
         ),
         Index("ix_images_account_id", "account_id"),
+        Index("ix_images_policy_created_at", "policy", "created_at"),
         Index(
             "ix_images_failed",
             "reason",
@@ -88,12 +92,15 @@ class Image(Base):
     url: Mapped[str | None]
     policy: Mapped[str] = mapped_column(String(ID_LENGTH), server_default="default")
     state: Mapped[str] = mapped_column(String(16), server_default="pending")
-    #: Which worker has it in hand, and until when it may.
+    #: Which worker process has it in hand. Until ``lease_until`` nobody (else) may take it: it is in hand, or pauses.
     lease_owner: Mapped[str | None] = mapped_column(String(ID_LENGTH))
     lease_until: Mapped[datetime | None]
+    #: How often it was taken in hand, and how often whoever did was never heard of again.
     attempts: Mapped[int] = mapped_column(server_default="0")
-    #: When the sweeper sends it (again), unless it is scored or in hand by then.
+    losses: Mapped[int] = mapped_column(server_default="0")
+    #: When the sweeper sends it (again), unless it is scored or in hand by then; and how often it did so for nothing.
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=now())
+    sends: Mapped[int] = mapped_column(server_default="0")
     #: Why it was not scored (or not yet): a code that can be counted, and a sentence for people.
     reason: Mapped[str | None] = mapped_column(String(64))
     detail: Mapped[str | None]
@@ -130,6 +137,48 @@ class ModelVersion(Base):
     preprocess: Mapped[str] = mapped_column(String(ID_LENGTH))
     card: Mapped[dict[str, Any]] = mapped_column(JSON)
     state: Mapped[str] = mapped_column(String(16), server_default="candidate")
+    #: Since when workers score with it beside the active one, without flagging; null when they do not.
+    shadow_since: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Promotion(Base):
+    """Which version scored before and after a switch, who switched, and what it did to cases. Append-only."""
+
+    __tablename__ = "promotions"
+    __table_args__ = (_one_of("kind", ("promote", "rollback")),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    from_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    to_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    #: The latest score at the switch: what comes after it is what a rollback must look at.
+    last_score_id: Mapped[int] = mapped_column(BigId)
+    #: How much of an engine's true positive rate was accepted to be lost; null for a rollback.
+    max_drop: Mapped[float | None]
+    opened: Mapped[int]
+    withdrawn: Mapped[int]
+    author: Mapped[str] = mapped_column(String(ID_LENGTH))
+    reason: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class ReferenceSet(Base):
+    """Scores that a version gave to a named set of real photos. Append-only: thresholds quote it by name."""
+
+    __tablename__ = "reference_sets"
+    __table_args__ = (UniqueConstraint("name", "version_id"), _length("name"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(ID_LENGTH))
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    reals: Mapped[int]
+    #: Ascending, as packed by `db.references`: one row, since they are always read whole.
+    scores: Mapped[bytes] = mapped_column(LargeBinary)
+    #: Where the photos came from, and a digest of which they were: one name stands for one set.
+    source: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(64))
+    author: Mapped[str] = mapped_column(String(ID_LENGTH))
     created_at: Mapped[datetime] = mapped_column(server_default=now())
 
 
@@ -140,6 +189,7 @@ class Score(Base):
     __table_args__ = (
         UniqueConstraint("image_id", "version_id"),
         CheckConstraint("score >= 0 AND score <= 1", name="score"),
+        Index("ix_scores_version_id_score", "version_id", "score"),
     )
 
     id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
@@ -172,6 +222,11 @@ class Threshold(Base):
     fpr_high: Mapped[float | None]
     reals: Mapped[int | None]
     reference: Mapped[str | None]
+    #: Set although the reference set is too small to show its FPR.
+    forced: Mapped[bool] = mapped_column(server_default=false())
+    #: How many cases it opened and withdrew when it was applied.
+    opened: Mapped[int | None]
+    withdrawn: Mapped[int | None]
     author: Mapped[str] = mapped_column(String(ID_LENGTH))
     reason: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=now())
@@ -200,6 +255,8 @@ class Case(Base):
     state: Mapped[str] = mapped_column(String(16), server_default="open")
     #: Counts changes, so that a stale page cannot overwrite a newer decision.
     version: Mapped[int] = mapped_column(server_default="1")
+    #: Why it was withdrawn.
+    reason: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=now())
     changed_at: Mapped[datetime] = mapped_column(server_default=now())
 
@@ -208,7 +265,11 @@ class Flag(Base):
     """A photo of a case: its score was at or above the threshold."""
 
     __tablename__ = "flags"
-    __table_args__ = (UniqueConstraint("case_id", "score_id"), Index("ix_flags_score_id", "score_id"))
+    __table_args__ = (
+        UniqueConstraint("case_id", "score_id"),
+        Index("ix_flags_score_id", "score_id"),
+        Index("ix_flags_image_id", "image_id"),
+    )
 
     id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"))
@@ -260,7 +321,70 @@ class Request(Base):
     kind: Mapped[str] = mapped_column(String(16))
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
     state: Mapped[str] = mapped_column(String(16), server_default="pending")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    #: Why it failed (or not yet succeeded): a code, and a sentence for people.
     reason: Mapped[str | None]
+    detail: Mapped[str | None]
     author: Mapped[str] = mapped_column(String(ID_LENGTH))
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=now())
     created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Pause(Base):
+    """Somebody stopped or resumed flagging or scoring; the latest row of each holds. Append-only."""
+
+    __tablename__ = "pauses"
+    __table_args__ = (_one_of("what", PAUSABLE),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    what: Mapped[str] = mapped_column(String(16))
+    paused: Mapped[bool]
+    author: Mapped[str] = mapped_column(String(ID_LENGTH))
+    reason: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Rescore(Base):
+    """A backfill: a version is to score images that others scored. Workers take a few at a time when they are idle."""
+
+    __tablename__ = "rescores"
+    __table_args__ = (_one_of("state", RESCORE_STATES), Index("ix_rescores_state", "state"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    #: Which images: of one policy, added since; null: all.
+    policy: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    since: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(String(16), server_default="running")
+    #: Images a second, for all workers together, and when the next may be taken.
+    rate_per_s: Mapped[float]
+    next_at: Mapped[datetime] = mapped_column(server_default=now())
+    #: The last image that was given out, and how many of those given out nobody has reported: when some are left at the
+    #: end, their worker died, and another pass begins.
+    cursor: Mapped[str] = mapped_column(String(ID_LENGTH), server_default="")
+    in_hand: Mapped[int] = mapped_column(server_default="0")
+    passes: Mapped[int] = mapped_column(server_default="1")
+    scored: Mapped[int] = mapped_column(server_default="0")
+    failed: Mapped[int] = mapped_column(server_default="0")
+    author: Mapped[str] = mapped_column(String(ID_LENGTH))
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+    changed_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Lock(Base):
+    """What one process does at a time, such as sweeping: who may, until when, and when it last did."""
+
+    __tablename__ = "locks"
+
+    name: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(ID_LENGTH))
+    until: Mapped[datetime]
+    beat: Mapped[datetime]
+
+
+class SchemaSupport(Base):
+    """A revision whose software may still use this schema; kept by migrations."""
+
+    __tablename__ = "schema_support"
+
+    revision: Mapped[str] = mapped_column(String(32), primary_key=True)

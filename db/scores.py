@@ -1,21 +1,32 @@
-"""Scores, and the flags that they raise: recorded together, in the caller's transaction, once each."""
+"""Scores, and the flags that they raise: recorded together, in the caller's transaction, once each.
 
-from collections.abc import Sequence
+Which version is active is read in that transaction, after its scores are in: see `db.changes` for why nothing that a
+change should have seen can slip past it.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import ColumnClause, Integer, String, column, select, update
 from sqlalchemy.orm import Session
 
 from db.cases import Flagged, raise_flags
 from db.clock import moment
-from db.insert import insert
+from db.force import InForce, in_force
+from db.insert import given, insert
 from db.schema import Image, Score
-from db.thresholds import Standing, standing
+
+#: An image that the active version has not scored, since that has just changed, waits so long for a worker with it.
+_SWITCH_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An image's score, and the file that it was read from: its digest, and its size in bytes and pixels."""
+    """An image's score, and the file that it was read from: its digest, and its size in bytes and pixels.
+
+    ``beside`` is what the worker's other version said, if it said anything.
+    """
 
     image_id: str
     policy: str
@@ -24,6 +35,7 @@ class Scored:
     bytes: int
     width: int
     height: int
+    beside: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,47 +47,87 @@ class Provenance:
     device: str
 
 
-def record(session: Session, scored: Sequence[Scored], made_by: Provenance) -> list[str]:
+def record(
+    session: Session, scored: Sequence[Scored], made_by: Provenance, beside_by: Provenance | None = None
+) -> list[str]:
     """Write a batch of scores and the flags that they raise; returns the ids that had no score of this version yet.
 
-    Idempotent by (image, version): a second score of an image changes nothing and raises nothing.
+    Idempotent by (image, version): a second score of an image changes nothing and raises nothing. Only the version
+    that is active now flags, whichever the worker took for it; an image that it has not scored stays pending.
     """
     ordered = sorted(scored, key=lambda item: item.image_id)  # one order for all workers: no deadlocks
     if not ordered:
         return []
-    score_ids = _insert(session, ordered, made_by)
-    _mark_scored(session, ordered)
-    new = [item for item in ordered if item.image_id in score_ids]
-    raise_flags(session, _flagged(new, score_ids, standing(session, made_by.version_id)))
-    return [item.image_id for item in new]
+    new = _insert(session, ordered, made_by, beside_by)
+    now = in_force(session)
+    active = _scores_of(ordered, made_by, beside_by, now)
+    _mark_scored(session, [item for item in ordered if item.image_id in active])
+    _let_go(session, [item.image_id for item in ordered if item.image_id not in active])
+    if not now.flagging_paused:
+        raise_flags(session, _flagged(ordered, active, new, now))
+    return [item.image_id for item in ordered if (item.image_id, made_by.version_id) in new]
 
 
-def _insert(session: Session, scored: Sequence[Scored], made_by: Provenance) -> dict[str, int]:
-    """``{image id: score id}`` of the scores that are new."""
+def record_others(session: Session, scores: dict[str, float], made_by: Provenance) -> int:
+    """Write scores of images that another version has scored: they flag nothing by themselves (see `policies.apply`).
+
+    Returns how many were new.
+    """
+    rows = [_row(image_id, score, made_by) for image_id, score in sorted(scores.items())]
+    return len(_insert_rows(session, rows)) if rows else 0
+
+
+def _insert(
+    session: Session, scored: Sequence[Scored], made_by: Provenance, beside_by: Provenance | None
+) -> dict[tuple[str, int], int]:
+    """``{(image id, version id): score id}`` of the scores that are new."""
+    rows = [_row(item.image_id, item.score, made_by) for item in scored]
+    if beside_by is not None:
+        rows += [_row(item.image_id, item.beside, beside_by) for item in scored if item.beside is not None]
+    rows.sort(key=lambda row: row["version_id"])  # the order in which changes lock them
+    return _insert_rows(session, rows)
+
+
+def _row(image_id: str, score: float, made_by: Provenance) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "version_id": made_by.version_id,
+        "score": score,
+        "engine": made_by.engine,
+        "device": made_by.device,
+    }
+
+
+def _insert_rows(session: Session, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], int]:
     statement = (
         insert(session, Score)
-        .values(
-            [
-                {
-                    "image_id": item.image_id,
-                    "version_id": made_by.version_id,
-                    "score": item.score,
-                    "engine": made_by.engine,
-                    "device": made_by.device,
-                }
-                for item in scored
-            ]
-        )
+        .values(rows)
         .on_conflict_do_nothing(index_elements=["image_id", "version_id"])
-        .returning(Score.image_id, Score.id)
+        .returning(Score.image_id, Score.version_id, Score.id)
     )
-    return dict(session.execute(statement).all())
+    return {(row.image_id, row.version_id): row.id for row in session.execute(statement)}
+
+
+def _scores_of(
+    scored: Sequence[Scored], made_by: Provenance, beside_by: Provenance | None, now: InForce
+) -> dict[str, float]:
+    """What the active version said of each image that it scored."""
+    if now.version_id == made_by.version_id:
+        return {item.image_id: item.score for item in scored}
+    if beside_by is not None and now.version_id == beside_by.version_id:
+        return {item.image_id: item.beside for item in scored if item.beside is not None}
+    return {}
 
 
 def _mark_scored(session: Session, scored: Sequence[Scored]) -> None:
+    if not scored:
+        return
+    columns: list[ColumnClause[Any]] = [column(name, String) for name in ("id", "sha256")]
+    columns += [column(name, Integer) for name in ("bytes", "width", "height")]
+    rows = given(columns, [(item.image_id, item.sha256, item.bytes, item.width, item.height) for item in scored])
     statement = (
         update(Image)
-        .where(Image.id == bindparam("b_id"), Image.state != "scored")
+        .where(Image.id == rows.c.id, Image.state != "scored")
         .values(
             state="scored",
             reason=None,
@@ -83,23 +135,40 @@ def _mark_scored(session: Session, scored: Sequence[Scored]) -> None:
             lease_owner=None,
             lease_until=None,
             changed_at=moment(),
-            sha256=bindparam("b_sha256"),
-            bytes=bindparam("b_bytes"),
-            width=bindparam("b_width"),
-            height=bindparam("b_height"),
+            sha256=rows.c.sha256,
+            bytes=rows.c.bytes,
+            width=rows.c.width,
+            height=rows.c.height,
         )
     )
-    fields = ("sha256", "bytes", "width", "height")
-    rows = [{"b_id": item.image_id} | {f"b_{field}": getattr(item, field) for field in fields} for item in scored]
-    session.connection().execute(statement, rows)
+    session.connection().execute(statement)
 
 
-def _flagged(scored: Sequence[Scored], score_ids: dict[str, int], thresholds: dict[str, Standing]) -> list[Flagged]:
+def _let_go(session: Session, image_ids: Collection[str]) -> None:
+    """Back in line, as if they had not been tried; an image that the active version scored before stays scored."""
+    if image_ids:
+        session.execute(
+            update(Image)
+            .where(Image.id.in_(image_ids), Image.state == "pending")
+            .values(
+                attempts=Image.attempts - 1,
+                next_attempt_at=moment(_SWITCH_S),
+                lease_owner=None,
+                lease_until=moment(_SWITCH_S),  # or a second message would skip the pause
+            )
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _flagged(
+    scored: Sequence[Scored], active: dict[str, float], new: dict[tuple[str, int], int], now: InForce
+) -> list[Flagged]:
     flagged = []
     for item in scored:
-        threshold = thresholds.get(item.policy) or thresholds.get("default")
-        if threshold is not None and item.score >= threshold.value:
-            flagged.append(Flagged(item.image_id, score_ids[item.image_id], threshold.id))
+        threshold = now.threshold(item.policy)
+        score_id = new.get((item.image_id, now.version_id))
+        if threshold is not None and score_id is not None and active[item.image_id] >= threshold.value:
+            flagged.append(Flagged(item.image_id, score_id, threshold.id))
     return flagged
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from db.errors import SettingsError
 
@@ -35,6 +35,13 @@ class DatabaseSettings(Environment):
     """Where the record is kept: SQLite beside you, or ``postgresql://...``."""
 
     database_url: str = "sqlite:///unmask.db"
+
+
+class PolicySettings(Environment):
+    """What policy people may do without being asked twice."""
+
+    #: More cases than this are not opened or withdrawn at once, unless the number is confirmed.
+    flood_budget: NonNegativeInt = 200
 
 
 def actor(environ: Mapping[str, str] = os.environ) -> str:

@@ -17,8 +17,12 @@ COMMANDS = {
         "Run a worker: take images from the queue, score them in batches, record scores and flags.",
     ),
     "status": ("worker.commands.status:status", "What waits, what was scored, what failed, and by which model."),
+    "health": (
+        "worker.commands.health:health",
+        "How this machine's workers are; exit status 1 unless there are some and all are well.",
+    ),
     "sweep": ("worker.commands.sweep:sweep", "Send images that nobody has sent, once."),
-    "failures": ("db.cli:failures_group", "Images that could not be scored, each with its reason."),
+    "failures": ("db.commands.failures:failures_group", "Images that could not be scored, each with its reason."),
     "train": ("trainer.cli:fit", "Fit a detector's head on labelled photos, by the paper's recipe."),
     "manifest": (
         "trainer.cli:manifest",
@@ -40,9 +44,28 @@ COMMANDS = {
         "trainer.cli:report",
         "Write one page that a policy lead can read, with its pictures and the model card.",
     ),
-    "model": ("worker.commands.model:model", "Register checkpoints and list them."),
-    "threshold": ("db.cli:threshold_group", "From which score on a policy flags an account."),
-    "cases": ("db.cli:cases_group", "Flagged accounts, for people to decide."),
+    "model": (
+        "worker.commands.model:model",
+        "Register checkpoints; try one beside the active one, compare, promote, go back.",
+    ),
+    "threshold": ("db.commands.threshold:threshold_group", "From which score on a policy flags an account."),
+    "pause": (
+        "db.commands.pause:pause",
+        "Stop flagging (photos are still scored) or scoring (photos wait); workers follow within seconds.",
+    ),
+    "resume": (
+        "db.commands.pause:resume",
+        "Go on. What was scored while flagging was paused flags with `unmask threshold apply`.",
+    ),
+    "reference": (
+        "worker.commands.reference:reference",
+        "Sets of real photos on which false positive rates are measured.",
+    ),
+    "rescore": (
+        "worker.commands.rescore:rescore",
+        "Let a version score what others have scored, while workers have nothing else to do.",
+    ),
+    "cases": ("worker.commands.cases:cases", "Flagged accounts, for people to decide."),
     "db": ("db.cli:db_group", "Create and upgrade the database's schema."),
 }
 

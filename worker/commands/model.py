@@ -1,21 +1,24 @@
-"""``unmask model``: which checkpoints are known, and which one scores."""
+"""``unmask model``: which checkpoints are known, and which one scores; registering one reads it here."""
 
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import click
 
 from db import versions
 from db.cli import open_database
+from db.commands.model import compare_models, history, list_models, model_row, promote, rollback, shadow, show
 from db.output import emit, json_option
-from db.schema import ModelVersion
 
 
 @click.group()
 def model() -> None:
-    """Register checkpoints and list them."""
+    """Register checkpoints; try one beside the active one, compare, promote, go back."""
+
+
+for command in (list_models, show, shadow, compare_models, promote, rollback, history):
+    model.add_command(command)
 
 
 @model.command()
@@ -32,17 +35,8 @@ def register(*, checkpoint: Path, name: str | None, as_json: bool) -> None:
     sha256 = store(checkpoint, WorkerSettings.load().models_dir)
     with database.writing() as session:
         version = versions.register(session, name or card.name, sha256, card.preprocess, card.model_dump(mode="json"))
-        row = _row(version)
+        row = model_row(version)
     emit([row], as_json=as_json, empty="")
-
-
-@model.command("list")
-@json_option
-def list_models(*, as_json: bool) -> None:
-    """All registered checkpoints, the oldest first."""
-    with open_database().reading() as session:
-        rows = [_row(version) for version in versions.list_versions(session)]
-    emit(rows, as_json=as_json, empty="no model is registered: unmask model register CHECKPOINT")
 
 
 def store(checkpoint: Path, models_dir: Path) -> str:
@@ -60,14 +54,3 @@ def store(checkpoint: Path, models_dir: Path) -> str:
     except OSError as error:
         raise UsageError(f"UNMASK_MODELS_DIR={models_dir} cannot be written: {error.strerror}") from error
     return sha256
-
-
-def _row(version: ModelVersion) -> dict[str, Any]:
-    return {
-        "id": version.id,
-        "name": version.name,
-        "state": version.state,
-        "sha256": version.sha256,
-        "preprocess": version.preprocess,
-        "registered_at": version.created_at,
-    }

@@ -2,15 +2,22 @@
 
 import base64
 import json
+import shutil
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import kombu
 import pytest
 from redis import Redis
 
+from db import versions
 from db.session import Database
+from trainer.preprocess import FINGERPRINT
 from worker.celery import app
+from worker.commands.model import store
+from worker.service import Service
+from worker.settings import WorkerSettings
 
 
 @pytest.fixture
@@ -69,3 +76,59 @@ def settings_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> Da
     """The test's database, where commands look for theirs."""
     monkeypatch.setenv("UNMASK_DATABASE_URL", database.url.render_as_string(hide_password=False))
     return database
+
+
+@pytest.fixture(scope="session")
+def other_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network with another last layer: other scores for the same photos."""
+    from trainer.checkpoint import load, save
+
+    detector, card = load(tiny_checkpoint)
+    for parameter in detector.head.parameters():
+        parameter.data.add_(0.05)
+    path = tmp_path_factory.mktemp("other") / "checkpoint.safetensors"
+    save(detector, card.model_copy(update={"name": "other"}), path)
+    return path
+
+
+@pytest.fixture
+def media(tmp_path: Path, photo: Path) -> Path:
+    """A folder with photos a.jpg to e.jpg."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for name in "abcde":
+        shutil.copy(photo, folder / f"{name}.jpg")
+    return folder
+
+
+@pytest.fixture
+def worker_settings(database: Database, media: Path, tmp_path: Path) -> WorkerSettings:
+    """A worker's, with quick retries."""
+    return WorkerSettings(
+        database_url=database.url.render_as_string(hide_password=False),
+        media_root=media,
+        models_dir=tmp_path / "models",
+        device="cpu",
+        concurrency=4,
+    )
+
+
+@pytest.fixture
+def registered(
+    database: Database, tiny_checkpoint: Path, other_checkpoint: Path, worker_settings: WorkerSettings
+) -> list[int]:
+    """Both checkpoints in the models directory and in the record: the tiny one is active, the other a candidate."""
+    ids = []
+    for name, path in (("tiny", tiny_checkpoint), ("other", other_checkpoint)):
+        sha256 = store(path, worker_settings.models_dir)
+        with database.writing() as session:
+            ids.append(versions.register(session, name, sha256, FINGERPRINT, {}).id)
+    return ids
+
+
+@pytest.fixture
+def service(worker_settings: WorkerSettings, registered: list[int]) -> Iterator[Service]:  # noqa: ARG001
+    """A worker's service as it opens, without a broker."""
+    service = Service.open(worker_settings)
+    yield service
+    service.close()

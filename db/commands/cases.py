@@ -1,0 +1,64 @@
+"""``unmask cases``: flagged accounts, for people to decide."""
+
+from typing import Any
+
+import click
+
+from db import cases
+from db.cli import open_database
+from db.output import emit, emit_json, json_option
+from db.schema import CASE_STATES, Case
+
+
+@click.group("cases")
+def cases_group() -> None:
+    """Flagged accounts, for people to decide."""
+
+
+@cases_group.command("list")
+@click.option("--state", type=click.Choice([*CASE_STATES, "all"]), default="open", show_default=True)
+@click.option("--policy", default=None, help="Only this policy's.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@json_option
+def cases_list(*, state: str, policy: str | None, limit: int, as_json: bool) -> None:
+    """Cases, the oldest first."""
+    with open_database().reading() as session:
+        found = cases.list_cases(session, None if state == "all" else state, policy, limit)
+        rows = [_case_row(line.case) | {"photos": line.photos, "highest": line.highest} for line in found]
+    emit(rows, as_json=as_json, empty="no such cases")
+
+
+@cases_group.command("show")
+@click.argument("case_id", type=int)
+@json_option
+def cases_show(*, case_id: int, as_json: bool) -> None:
+    """One case: its account, and each flagged photo with its score and threshold."""
+    with open_database().reading() as session:
+        case, flags = cases.show_case(session, case_id)
+        row = _case_row(case)
+        photos = [
+            {
+                "image": flag.image.id,
+                "url": flag.image.url,
+                "score": flag.score.score,
+                "threshold": flag.threshold.value,
+                "scored_at": flag.score.created_at,
+            }
+            for flag in flags
+        ]
+    if as_json:
+        emit_json(row | {"photos": photos})
+    else:
+        emit([row], as_json=False, empty="")
+        emit(photos, as_json=False, empty="no photos")
+
+
+def _case_row(case: Case) -> dict[str, Any]:
+    return {
+        "case": case.id,
+        "account": case.account_id,
+        "policy": case.policy,
+        "state": case.state,
+        "reason": case.reason,
+        "opened_at": case.created_at,
+    }
