@@ -122,7 +122,7 @@ def _scores_of(
 def _mark_scored(session: Session, scored: Sequence[Scored]) -> None:
     if not scored:
         return
-    columns: list[ColumnClause[Any]] = [column(name, String) for name in ("id", "sha256")]
+    columns: list[ColumnClause[Any]] = [column("id", String), column("sha256", String)]
     columns += [column(name, Integer) for name in ("bytes", "width", "height")]
     rows = given(columns, [(item.image_id, item.sha256, item.bytes, item.width, item.height) for item in scored])
     statement = (
