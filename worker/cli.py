@@ -43,6 +43,8 @@ COMMANDS = {
     "model": ("worker.commands.model:model", "Register checkpoints and list them."),
     "threshold": ("db.cli:threshold_group", "From which score on a policy flags an account."),
     "cases": ("db.cli:cases_group", "Flagged accounts, for people to decide."),
+    "account": ("db.commands.account:account", "Forget an account: its id, URLs and pictures, and not its scores."),
+    "retention": ("db.commands.retention:retention", "Delete what was kept for as long as it should be."),
     "db": ("db.cli:db_group", "Create and upgrade the database's schema."),
 }
 

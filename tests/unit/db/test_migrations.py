@@ -26,6 +26,7 @@ ROWS = {
     "cases": "(id, account_id, policy) VALUES (1, 'account', 'default')",
     "flags": "(case_id, image_id, score_id, threshold_id) VALUES (1, 'a', 1, 1)",
     "reviews": "(case_id, reviewer, decision, blind) VALUES (1, 'ada', 'dismissed', true)",
+    "retention_pass": "(name) VALUES ('retention')",
     "previews": "(image_id, kind) VALUES ('a', 'photo')",
     "requests": "(kind, image_id, author) VALUES ('heatmap', 'a', 'ada')",
 }

@@ -1,0 +1,1 @@
+"""The commands of this room, one a module, imported when they run."""
