@@ -26,10 +26,9 @@ def set_threshold(
     check(session, [rule_for(session, version_id, policy, choice.value)], budget)
     _lock(session, version_id)
     rule = rule_for(session, version_id, policy, choice.value)  # another may have changed other policies meanwhile
-    check(session, [rule], budget)
-    row = thresholds.append(session, version_id, policy, choice, by)
-    done = carry_out(session, [(rule, row.id)], by)
-    row.opened, row.withdrawn = done.opened, done.withdrawn
+    shown = check(session, [rule], budget)
+    row = thresholds.append(session, version_id, policy, choice, by, len(shown.opens), len(shown.closes))
+    carry_out(session, [(rule, row.id)], by)
     return row
 
 

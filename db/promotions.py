@@ -75,10 +75,10 @@ def promote(
     if not force:
         check_covered(found.covered, after)
     budget.check(found.preview)
-    rows = [thresholds.append(session, after.id, item.before.policy, item.choice, by) for item in found.carried]
+    counts = len(found.preview.opens), len(found.preview.closes)
+    for item in found.carried:
+        thresholds.append(session, after.id, item.before.policy, item.choice, by, *counts)
     done = _switch(session, before, after, by)
-    for row in rows:
-        row.opened, row.withdrawn = done.opened, done.withdrawn
     return _enter(session, "promote", before, after, done, by, max_drop)
 
 

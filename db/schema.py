@@ -294,6 +294,14 @@ class Review(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=now())
 
 
+class RetentionPass(Base):
+    """The one way past "append-only": a transaction with a row here may delete. The row goes before it commits."""
+
+    __tablename__ = "retention_pass"
+
+    name: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+
+
 class Preview(Base):
     """A small re-encoded picture of an image that reviewers are shown; null ``picture``: deleted by retention."""
 

@@ -96,8 +96,19 @@ def measured_of(row: Threshold) -> Measured | None:
     return Measured(Estimate(row.measured_fpr, row.fpr_low, row.fpr_high), row.reals, row.reference or "")
 
 
-def append(session: Session, version_id: int, policy: str, choice: Choice, by: Signature) -> Threshold:
-    """Enter a threshold, which stands from the commit on. What it does to cases is `db.changes`'s."""
+def append(
+    session: Session,
+    version_id: int,
+    policy: str,
+    choice: Choice,
+    by: Signature,
+    opens: int | None = None,
+    closes: int | None = None,
+) -> Threshold:
+    """Enter a threshold, which stands from the commit on, and is never changed.
+
+    ``opens`` and ``closes`` are how many cases its change was shown to open and withdraw; doing so is `db.changes`'s.
+    """
     measured = choice.measured
     row = Threshold(
         version_id=version_id,
@@ -110,6 +121,8 @@ def append(session: Session, version_id: int, policy: str, choice: Choice, by: S
         reals=measured.reals if measured else None,
         reference=measured.reference if measured else None,
         forced=choice.forced,
+        opened=opens,
+        withdrawn=closes,
         author=by.author,
         reason=by.reason,
     )

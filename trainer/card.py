@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
 
 from trainer.errors import CheckpointError
 from trainer.findings import Findings
+from trainer.header import Header, HeaderError, read_header
 
 #: The key of the card in a safetensors header, and the layout of the card.
 KEY = "unmask"
@@ -129,16 +129,14 @@ class Card(_Part):
     @classmethod
     def read(cls, path: Path) -> Self:
         """The card of a checkpoint file; raises `CheckpointError` for anything that is not one."""
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-        except FileNotFoundError as error:
-            raise CheckpointError(f"checkpoint {path} does not exist") from error
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"checkpoint {path} is not a readable .safetensors file: {error}") from error
-        if KEY not in metadata:
+        return cls.of(header_of(path), path)
+
+    @classmethod
+    def of(cls, header: Header, path: Path) -> Self:
+        """The card in a header that was read from ``path``."""
+        if KEY not in header.metadata:
             raise CheckpointError(f"checkpoint {path} has no {KEY!r} card in its header: unmask did not write it")
-        return cls.parse(metadata[KEY], str(path))
+        return cls.parse(header.metadata[KEY], str(path))
 
     @classmethod
     def parse(cls, text: str, source: str) -> Self:
@@ -155,3 +153,11 @@ class Card(_Part):
     def json_text(self) -> str:
         """The card as it is stored, keys in a fixed order."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def header_of(path: Path) -> Header:
+    """A checkpoint file's header; raises `CheckpointError`."""
+    try:
+        return read_header(path)
+    except HeaderError as error:
+        raise CheckpointError(f"checkpoint {path} {error}") from error

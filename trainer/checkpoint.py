@@ -11,14 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trainer.card import KEY, Card
+from trainer import outline
+from trainer.card import KEY, Card, header_of
 from trainer.errors import CheckpointError, WeightsError
 from trainer.model import Detector, Head, build_backbone
 from trainer.preprocess import FINGERPRINT, SIZE
 from trainer.weights import digest, fill, load_backbone
-
-#: What tensors may be made of: weights, and BatchNorm's counters.
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64)
 
 #: The research model that comes with this software.
 SHIPPED = Path(__file__).parent / "pretrained" / "lite1-research.safetensors"
@@ -46,12 +44,18 @@ def load(path: Path, sha256: str | None = None) -> tuple[Detector, Card]:
     """The detector in a checkpoint, as float32 on the CPU in ``eval`` mode, and its card.
 
     Raises `CheckpointError` when the file is not a checkpoint, was made for other pixels than this software makes, is
-    not the file with ``sha256`` where one is given, or does not fit the architecture that its card names.
+    not the file with ``sha256`` where one is given, or does not fit the architecture that its card names. All of that
+    is known from the header: no tensor of a file that does not fit is ever loaded.
     """
-    card = Card.read(path)
+    header = header_of(path)
     if sha256 is not None and (found := file_sha256(path)) != sha256:
         raise CheckpointError(f"checkpoint {path} has SHA-256 {found}, not the registered {sha256}")
+    card = Card.of(header, path)
     check_preprocess(card, str(path))
+    try:
+        outline.check(card, header.tensors)
+    except WeightsError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from error
     tensors = _tensors(path)
     detector = _empty(card, tensors, path)
     try:
@@ -87,10 +91,6 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {path} is not a readable .safetensors file: {error}") from error
     for name, value in tensors.items():
-        if not name.startswith(("backbone.", "head.")):
-            raise CheckpointError(f"checkpoint {path}: tensor {name} is neither of the backbone nor of the head")
-        if value.dtype not in _DTYPES:
-            raise CheckpointError(f"checkpoint {path}: tensor {name} is of {value.dtype}, which weights are not")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"checkpoint {path}: tensor {name} holds values that are not finite")
     return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
@@ -98,13 +98,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _empty(card: Card, tensors: dict[str, Tensor], path: Path) -> Detector:
     """The card's architecture, with its backbone's weights, checked, and an untrained head."""
-    stored = _below("backbone.", tensors)
-    if stored and not card.backbone.included:
-        raise CheckpointError(f"checkpoint {path} is head-only by its card, but holds {len(stored)} backbone tensors")
     try:
         if card.backbone.included:
             backbone = build_backbone(card.backbone.name)
-            fill(backbone, stored, f"backbone of checkpoint {path}")
+            fill(backbone, _below("backbone.", tensors), f"backbone of checkpoint {path}")
         else:
             backbone = load_backbone(card.backbone.name).backbone
     except WeightsError as error:

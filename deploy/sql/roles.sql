@@ -1,0 +1,68 @@
+-- Who may do what, on PostgreSQL. Run by a superuser after each `unmask db upgrade`; safe to repeat:
+--     psql -v ON_ERROR_STOP=1 -f deploy/sql/roles.sql unmask
+-- The roles have no password and no login. Give each program and person a login of their own that is a member of one:
+--     CREATE ROLE scorer_1 LOGIN PASSWORD '...' IN ROLE unmask_worker;
+-- Tables are the owner's; `unmask db upgrade`, `account forget` and `retention run` are run by a member of it.
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['owner', 'uploader', 'worker', 'reviewer', 'policy', 'readonly'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'unmask_' || name) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', 'unmask_' || name);
+        END IF;
+    END LOOP;
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
+        EXECUTE format('ALTER TABLE %I OWNER TO unmask_owner', name);
+        EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, unmask_uploader, unmask_worker, unmask_reviewer, '
+            'unmask_policy, unmask_readonly', name);
+    END LOOP;
+END
+$$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public TO unmask_owner;
+GRANT USAGE ON SCHEMA public TO unmask_uploader, unmask_worker, unmask_reviewer, unmask_policy, unmask_readonly;
+GRANT SELECT ON alembic_version, schema_support TO unmask_uploader, unmask_worker, unmask_reviewer, unmask_policy, unmask_readonly;
+
+-- Upload flows put images in line, and see whether an id is taken.
+GRANT INSERT (id, account_id, url, policy, next_attempt_at) ON images TO unmask_uploader;
+GRANT SELECT (id, account_id, url, policy) ON images TO unmask_uploader;
+
+-- Workers score. They change no threshold, no review, no model, and neither close nor reopen a case.
+GRANT SELECT, INSERT ON images, scores, flags, previews TO unmask_worker;
+GRANT UPDATE ON images, previews, requests TO unmask_worker;
+GRANT SELECT ON model_versions, thresholds, cases, requests TO unmask_worker;
+GRANT INSERT (account_id, policy), UPDATE (version, changed_at) ON cases TO unmask_worker;
+GRANT SELECT ON promotions, pauses TO unmask_worker;
+GRANT SELECT, UPDATE ON rescores TO unmask_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON locks TO unmask_worker;
+
+-- Reviewers decide cases and ask workers for pictures. They write no score and set no threshold.
+GRANT SELECT ON images, scores, flags, previews, requests, model_versions, thresholds, cases, reviews TO unmask_reviewer;
+GRANT INSERT ON reviews, requests TO unmask_reviewer;
+GRANT UPDATE (state, version, changed_at) ON cases TO unmask_reviewer;
+
+-- Policy people set thresholds, say which model scores and stop what must stop. A threshold opens and withdraws cases,
+-- and a promotion makes images due again; that they see reviewers' work does not let them do it.
+GRANT SELECT ON images, scores, flags, model_versions, thresholds, cases, reviews, promotions, reference_sets, pauses,
+    rescores, locks TO unmask_policy;
+GRANT INSERT ON thresholds, model_versions, promotions, reference_sets, pauses, rescores, flags TO unmask_policy;
+GRANT INSERT (account_id, policy), UPDATE (state, reason, version, changed_at) ON cases TO unmask_policy;
+GRANT UPDATE (state, shadow_since) ON model_versions TO unmask_policy;
+GRANT UPDATE (state, changed_at) ON rescores TO unmask_policy;
+GRANT UPDATE (state, next_attempt_at, changed_at) ON images TO unmask_policy;
+
+-- Dashboards count. They learn neither whose an image is, nor where it is, nor what is in it.
+GRANT SELECT ON scores, flags, model_versions, thresholds TO unmask_readonly;
+GRANT SELECT (id, policy, state, reason, attempts, next_attempt_at, bytes, width, height, created_at, changed_at)
+    ON images TO unmask_readonly;
+GRANT SELECT (id, policy, state, version, created_at, changed_at) ON cases TO unmask_readonly;
+GRANT SELECT (id, case_id, reviewer, decision, blind, created_at) ON reviews TO unmask_readonly;
+GRANT SELECT (id, image_id, kind, created_at) ON previews TO unmask_readonly;
+GRANT SELECT (id, kind, image_id, state, author, next_attempt_at, created_at) ON requests TO unmask_readonly;
+
+-- Numbers for new rows, for those who may add them. A serial's default needs its sequence; an identity column's does not.
+GRANT USAGE ON SEQUENCE thresholds_id_seq, model_versions_id_seq, promotions_id_seq, reference_sets_id_seq, pauses_id_seq,
+    rescores_id_seq TO unmask_policy;

@@ -1,0 +1,166 @@
+"""Least privilege on real PostgreSQL: each role does its work as it does it in production, and nothing else."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from db import cases, images, outbox, scores, thresholds, versions
+from db.errors import DatabaseError
+from db.images import Failure, NewImage
+from db.outbox import Patience
+from db.scores import Provenance, Scored
+from db.session import Database
+
+ROLES = Path(__file__).parents[2] / "deploy" / "sql" / "roles.sql"
+
+
+@pytest.fixture
+def owner(postgres_url: str) -> Iterator[Database]:
+    """A database with our schema and roles, a registered model and a threshold."""
+    database = Database(postgres_url)
+    database.upgrade()
+    for _ in range(2):  # it is safe to repeat
+        with database.engine.begin() as connection:
+            # As psql does: many statements, and no placeholders.
+            connection.connection.cursor().execute(ROLES.read_text())
+    with database.writing() as session:
+        version = versions.register(session, "m", "1" * 64, "unmask-1", {})
+        thresholds.set_value(session, version.id, "default", 0.5, "pat", "")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def become(owner: Database) -> Iterator[Callable[[str], Database]]:
+    """``become("worker")``: the same database, with that role's privileges and no others."""
+    opened = []
+
+    def connect(role: str) -> Database:
+        url = owner.url.update_query_dict({"options": f"-c role=unmask_{role}"})
+        database = Database(url.render_as_string(hide_password=False))
+        opened.append(database)
+        return database
+
+    yield connect
+    for database in opened:
+        database.close()
+
+
+def denied(database: Database, statement: str) -> None:
+    with pytest.raises(DatabaseError, match="permission denied"), database.writing() as session:
+        session.execute(text(statement))
+
+
+def score(database: Database, *ids: str) -> None:
+    """What an upload flow and a worker do with images, up to a flag and a case."""
+    with database.writing() as session:
+        images.add(session, [NewImage(image_id, "ada", "a.jpg") for image_id in ids], -60)
+        outbox.take_due(session, 10, Patience(0, 0))
+        images.lease(session, ids, "worker", 300)
+        found = [Scored(image_id, "default", 0.9, "f" * 64, 1000, 640, 480) for image_id in ids]
+        scores.record(session, found, Provenance(1, "eager-fp32", "cpu"))
+
+
+def test_an_upload_flow_puts_images_in_line_and_sees_no_score(become: Callable[[str], Database]) -> None:
+    uploader = become("uploader")
+    uploader.check_schema()
+    with uploader.writing() as session:
+        assert images.add(session, [NewImage("a", "ada", "a.jpg")], 60) == ["a"]
+        assert images.add(session, [NewImage("a", "ada", "a.jpg")], 60) == []
+        session.execute(text("INSERT INTO images (id, account_id, url, policy) VALUES ('b', 'c', 'd', 'default')"))
+    for statement in (
+        "SELECT score FROM scores",
+        "SELECT state FROM images",
+        "UPDATE images SET url = 'http://evil.example'",
+        "INSERT INTO images (id, account_id, url, state) VALUES ('x', 'c', 'd', 'scored')",
+        "DELETE FROM images",
+    ):
+        denied(uploader, statement)
+
+
+def test_a_worker_scores_and_changes_nothing_that_people_decided(become: Callable[[str], Database]) -> None:
+    worker = become("worker")
+    worker.check_schema()
+    score(worker, "a")
+    score(worker, "b")  # the same account: its open case gets a second flag
+    with worker.writing() as session:
+        images.put_back(session, [Failure("a", "x", "y")], "worker")
+        outbox.park_lost(session, 5)
+        versions.active(session)
+    for statement in (
+        "UPDATE thresholds SET value = 0",
+        "INSERT INTO thresholds (policy, version_id, value, author, reason) VALUES ('default', 1, 0, 'x', '')",
+        "DELETE FROM thresholds",
+        "INSERT INTO reviews (case_id, reviewer, decision, blind) VALUES (1, 'x', 'dismissed', true)",
+        "UPDATE reviews SET decision = 'dismissed'",
+        "UPDATE cases SET state = 'dismissed'",
+        "UPDATE scores SET score = 0",
+        "DELETE FROM scores",
+        "TRUNCATE scores CASCADE",
+        "UPDATE model_versions SET state = 'retired'",
+        "INSERT INTO retention_pass VALUES ('mine')",
+        "CREATE TABLE mine (id int)",
+        "DROP TRIGGER scores_append_only ON scores",
+    ):
+        with pytest.raises(DatabaseError, match=r"permission denied|must be owner"), worker.writing() as session:
+            session.execute(text(statement))
+
+
+def test_a_reviewer_decides_and_writes_no_score(owner: Database, become: Callable[[str], Database]) -> None:
+    score(owner, "a")
+    reviewer = become("reviewer")
+    with reviewer.writing() as session:
+        case, _ = cases.show_case(session, 1)
+        case.state = "confirmed"
+        session.execute(
+            text("INSERT INTO reviews (case_id, reviewer, decision, blind) VALUES (1, 'pat', 'confirmed', true)")
+        )
+        session.execute(text("INSERT INTO requests (kind, image_id, author) VALUES ('heatmap', 'a', 'pat')"))
+    for statement in (
+        "INSERT INTO scores (image_id, version_id, score, engine, device) VALUES ('a', 1, 0, 'x', 'y')",
+        "UPDATE scores SET score = 0",
+        "INSERT INTO thresholds (policy, version_id, value, author, reason) VALUES ('default', 1, 0, 'x', '')",
+        "UPDATE reviews SET decision = 'dismissed'",
+        "DELETE FROM reviews",
+        "UPDATE cases SET account_id = 'bob'",
+        "UPDATE images SET url = 'x'",
+        "UPDATE previews SET picture = NULL",
+        "INSERT INTO retention_pass VALUES ('mine')",
+    ):
+        denied(reviewer, statement)
+
+
+def test_policy_sets_thresholds_and_decides_no_case(owner: Database, become: Callable[[str], Database]) -> None:
+    score(owner, "a")
+    policy = become("policy")
+    with policy.writing() as session:
+        thresholds.set_value(session, 1, "default", 0.7, "lee", "fewer flags")
+        versions.register(session, "n", "2" * 64, "unmask-1", {})
+    for statement in (
+        "UPDATE thresholds SET value = 0",
+        "INSERT INTO reviews (case_id, reviewer, decision, blind) VALUES (1, 'x', 'dismissed', true)",
+        "UPDATE cases SET state = 'dismissed'",
+        "SELECT picture FROM previews",
+        "INSERT INTO scores (image_id, version_id, score, engine, device) VALUES ('a', 1, 0, 'x', 'y')",
+    ):
+        denied(policy, statement)
+
+
+def test_a_dashboard_counts_and_learns_nobodys_name(owner: Database, become: Callable[[str], Database]) -> None:
+    score(owner, "a")
+    dashboard = become("readonly")
+    with dashboard.reading() as session:
+        assert images.counts(session)["scored"] == 1
+        assert session.scalar(text("SELECT max(score) FROM scores")) == 0.9
+    for statement in (
+        "SELECT account_id FROM images",
+        "SELECT url FROM images",
+        "SELECT detail FROM images",
+        "SELECT account_id FROM cases",
+        "SELECT note FROM reviews",
+        "SELECT picture FROM previews",
+        "INSERT INTO images (id) VALUES ('x')",
+    ):
+        denied(dashboard, statement)

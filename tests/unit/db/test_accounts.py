@@ -1,0 +1,120 @@
+"""An account that is forgotten is gone everywhere, and its scores belong to nobody."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select, text
+
+from db import accounts, images, scores
+from db.accounts import Forgotten
+from db.commands.account import account
+from db.images import Failure
+from db.schema import Case, Image, Preview, Request, Score
+from db.scores import Provenance, Scored
+from db.session import Database
+
+AddImages = Callable[..., list[str]]
+
+
+@pytest.fixture
+def known(
+    database: Database, version_id: int, set_threshold: Callable[..., int], add_images: AddImages, record: Any
+) -> Database:
+    """Five images of "ada", two scored and flagged in an open case, one failed, two that wait; and one of "bob"."""
+    assert version_id
+    set_threshold(0.5)
+    add_images("a1", "a2", "a3", "a4", "a5", account_id="ada")
+    add_images("b1", account_id="bob")
+    record({"a1": 0.9, "a2": 0.8, "b1": 0.7})
+    with database.writing() as session:
+        images.lease(session, ["a3"], "worker", 300)
+        failed = Failure("a3", "not_found", "https://cdn.example.com/ada.jpg is not there")
+        images.put_back(session, [failed], "worker")
+        session.add_all(Preview(image_id=i, kind="photo", picture=b"jpeg") for i in ("a1", "a2", "b1"))
+        session.add(Request(kind="preview", image_id="a1", author="pat"))
+    return database
+
+
+def everything(database: Database) -> str:
+    """All that the record holds, as text."""
+    with database.reading() as session:
+        tables = ("images", "cases", "flags", "scores", "previews", "requests")
+        return str([session.execute(text(f"SELECT * FROM {table}")).all() for table in tables])  # noqa: S608
+
+
+def test_nothing_of_the_account_is_left_and_its_scores_are(known: Database) -> None:
+    assert accounts.forget(known, "ada") == Forgotten(images=5, pictures=2, cases=1)
+
+    with known.reading() as session:
+        assert all(row.account_id is row.url is row.detail is None for row in session.scalars(ours()))
+        assert {row.image_id: row.score for row in session.scalars(select(Score))} == {"a1": 0.9, "a2": 0.8, "b1": 0.7}
+        assert dict(session.execute(select(Image.id, Image.state)).all()) == {
+            "a1": "scored", "a2": "scored", "a3": "failed", "a4": "not_scorable", "a5": "not_scorable", "b1": "scored",
+        }  # fmt: skip
+        assert dict(session.execute(select(Case.account_id, Case.state)).all()) == {
+            None: "withdrawn",
+            "bob": "open",
+        }
+        assert session.scalars(select(Preview.image_id).where(Preview.picture.is_not(None))).all() == ["b1"]
+        assert session.scalars(select(Request.state)).all() == ["failed"]
+    assert "ada" not in everything(known)
+
+
+def ours() -> Any:
+    return select(Image).where(Image.id != "b1")
+
+
+def test_a_dry_run_counts_the_same_and_changes_nothing(known: Database) -> None:
+    before = everything(known)
+    with known.reading() as session:
+        assert accounts.known(session, "ada") == Forgotten(images=5, pictures=2, cases=1)
+    assert everything(known) == before
+
+
+def test_an_interrupted_run_is_finished_by_the_next(known: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = accounts.erase
+    done: list[Any] = []
+
+    def interrupted(session: Any, ids: Any) -> int:
+        if done:
+            raise KeyboardInterrupt
+        done.append(ids)
+        return real(session, ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accounts, "erase", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            accounts.forget(known, "ada", batch=2)
+    with known.reading() as session:
+        assert accounts.known(session, "ada").images == 3
+
+    assert accounts.forget(known, "ada", batch=2) == Forgotten(images=3, pictures=0, cases=1)
+    assert "ada" not in everything(known)
+    assert accounts.forget(known, "ada") == Forgotten(images=0, pictures=0, cases=0)
+
+
+def test_a_score_that_arrives_afterwards_is_kept_and_opens_no_case(known: Database, version_id: int) -> None:
+    with known.writing() as session:
+        images.lease(session, ["a4"], "worker", 300)
+    accounts.forget(known, "ada")
+
+    with known.writing() as session:
+        late = [Scored("a4", "default", 0.99, "f" * 64, 1000, 640, 480)]
+        assert scores.record(session, late, Provenance(version_id, "eager-fp32", "cpu")) == ["a4"]
+
+    with known.reading() as session:
+        assert session.get_one(Image, "a4").state == "scored"
+        assert session.scalars(select(Case.account_id).where(Case.state == "open")).all() == ["bob"]
+
+
+def test_the_command_says_what_it_did(known: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNMASK_DATABASE_URL", known.url.render_as_string(hide_password=False))
+    counts = {"images": 5, "pictures": 2, "cases": 1}
+    for options, dry_run in ((["--dry-run"], True), ([], False)):
+        result = CliRunner().invoke(account, ["forget", "ada", "--json", *options])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout) == [counts | {"dry_run": dry_run}]
+    assert "ada" not in everything(known)

@@ -1,0 +1,94 @@
+"""Scores, thresholds and reviews are appended: the database itself refuses the rest, whoever asks."""
+
+import sqlite3
+
+import pytest
+from sqlalchemy import delete, func, select, text
+
+from db.errors import DatabaseError
+from db.retention import deleting
+from db.schema import Review, Score, Threshold
+from db.session import Database
+
+ROWS = (
+    "INSERT INTO images (id, account_id, url) VALUES ('a', 'account', 'a.jpg')",
+    "INSERT INTO model_versions (id, name, sha256, preprocess, card) VALUES (1, 'm', 'f', 'p', '{}')",
+    "INSERT INTO scores (id, image_id, version_id, score, engine, device) VALUES (1, 'a', 1, 0.9, 'eager', 'cpu')",
+    "INSERT INTO thresholds (id, policy, version_id, value, author, reason) VALUES (1, 'default', 1, 0.5, 'ada', '')",
+    "INSERT INTO cases (id, account_id, policy) VALUES (1, 'account', 'default')",
+    "INSERT INTO reviews (id, case_id, reviewer, decision, blind) VALUES (1, 1, 'ada', 'dismissed', true)",
+)
+CHANGES = {"scores": "score = 0.1", "thresholds": "value = 0.9", "reviews": "decision = 'confirmed'"}
+TABLES = [Score, Threshold, Review]
+
+
+@pytest.fixture
+def full(database: Database) -> Database:
+    with database.writing() as session:
+        for row in ROWS:
+            session.execute(text(row))
+    return database
+
+
+def refused(database: Database, statement: str) -> str:
+    with pytest.raises(DatabaseError) as caught, database.writing() as session:
+        session.execute(text(statement))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("table", CHANGES)
+def test_what_was_written_is_neither_changed_nor_deleted(full: Database, table: str) -> None:
+    said = f"{table} are appended, never changed"
+    assert said in refused(full, f"UPDATE {table} SET {CHANGES[table]}")  # noqa: S608 - our own names
+    assert said in refused(full, f"DELETE FROM {table}")  # noqa: S608
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_was_written_is_not_truncated_either(fresh_database: Database) -> None:
+    for table in CHANGES:
+        assert "appended, never changed" in refused(fresh_database, f"TRUNCATE {table} CASCADE")
+
+
+def test_a_score_is_not_replaced_in_sqlites_own_way(full: Database) -> None:
+    if full.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL has no OR REPLACE")
+    row = ROWS[2].replace("INSERT", "INSERT OR REPLACE").replace("0.9", "0.1")
+    assert "scores are appended" in refused(full, row)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__tablename__)
+def test_retentions_pass_opens_for_one_transaction_and_only_for_deleting(full: Database, table: type[Score]) -> None:
+    with pytest.raises(DatabaseError), full.writing() as session, deleting(session):
+        session.execute(text(f"UPDATE {table.__tablename__} SET {CHANGES[table.__tablename__]}"))  # noqa: S608
+    with full.writing() as session, deleting(session):
+        session.execute(delete(table))
+    assert count(full, table) == 0
+    with full.writing() as session:
+        assert session.scalar(text("SELECT count(*) FROM retention_pass")) == 0
+
+
+def test_another_transaction_does_not_see_the_pass(full: Database) -> None:
+    if full.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    with full.writing() as session, deleting(session):
+        assert "scores are appended" in refused(full, "DELETE FROM scores")
+
+
+def test_a_temporary_table_of_that_name_opens_nothing(full: Database) -> None:
+    if full.engine.dialect.name == "sqlite":
+        pytest.skip("whoever opens an SQLite file may do with it what he likes")
+    mine = "CREATE TEMPORARY TABLE retention_pass AS SELECT 'mine' AS name"
+    assert "scores are appended" in refused(full, mine + "; DELETE FROM scores")  # noqa: S608
+
+
+def count(database: Database, table: type[Score]) -> int:
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_the_guard_is_sqlites_own_and_not_our_connections(full: Database) -> None:
+    if full.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL's are not ours either")
+    with sqlite3.connect(str(full.url.database)) as connection, pytest.raises(sqlite3.IntegrityError, match="appended"):
+        connection.execute("DELETE FROM scores")
+    connection.close()

@@ -1,0 +1,151 @@
+"""What is past its period goes, in batches; what people decided on, and what is not yet past it, stays."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select, update
+
+from db import accounts, retention
+from db.commands.retention import retention as command
+from db.errors import SettingsError
+from db.retention import RetentionSettings
+from db.schema import Case, Image, Preview, Review, Score
+from db.session import Database
+
+SETTINGS = RetentionSettings(keep_pictures_days=30, keep_accounts_days=90, keep_scores_days=365)
+
+
+@pytest.fixture
+def old(
+    database: Database,
+    version_id: int,
+    set_threshold: Callable[..., int],
+    add_images: Callable[..., list[str]],
+    record: Any,
+) -> Callable[[int], Database]:
+    """``old(100)``: images of 100 days: never flagged, flagged in an open and in a decided case, and waiting."""
+    assert version_id
+    set_threshold(0.5)
+    for name in ("plain", "open", "decided", "waits"):
+        add_images(name, account_id=name)
+    record({"plain": 0.1, "open": 0.9, "decided": 0.9})
+    with database.writing() as session:
+        session.add_all(Preview(image_id=i, kind="photo", picture=b"jpeg") for i in ("plain", "open", "decided"))
+        case = session.scalars(select(Case).where(Case.account_id == "decided")).one()
+        case.state = "confirmed"
+        session.add(Review(case_id=case.id, reviewer="pat", decision="confirmed", blind=False))
+
+    def age(days: int) -> Database:
+        then = datetime.now(UTC) - timedelta(days=days, hours=1)
+        with database.writing() as session:
+            session.execute(update(Image).values(created_at=then))
+            session.execute(update(Preview).values(created_at=then))
+            session.execute(update(Case).values(changed_at=then))
+        return database
+
+    return age
+
+
+def left(database: Database) -> dict[str, list[Any]]:
+    with database.reading() as session:
+        return {
+            "images": sorted(session.scalars(select(Image.id))),
+            "accounts": sorted(session.scalars(select(Image.account_id).where(Image.account_id.is_not(None)))),
+            "cases": sorted(session.scalars(select(Case.account_id).where(Case.account_id.is_not(None)))),
+            "scores": sorted(session.scalars(select(Score.image_id))),
+            "pictures": sorted(session.scalars(select(Preview.image_id).where(Preview.picture.is_not(None)))),
+            "reviews": list(session.scalars(select(Review.decision))),
+        }
+
+
+ALL = ["decided", "open", "plain", "waits"]
+
+
+def test_before_its_period_nothing_goes(old: Callable[[int], Database]) -> None:
+    database = old(29)
+    before = left(database)
+    assert retention.run(database, SETTINGS) == {"pictures": 0, "accounts": 0, "cases": 0, "scores": 0}
+    assert left(database) == before
+
+
+def test_pictures_go_first(old: Callable[[int], Database]) -> None:
+    database = old(31)
+    assert retention.run(database, SETTINGS)["pictures"] == 3
+    assert left(database)["pictures"] == []
+    assert left(database)["accounts"] == ALL
+
+
+def test_then_whose_an_image_is_unless_an_open_case_needs_to_know(old: Callable[[int], Database]) -> None:
+    database = old(91)
+    assert retention.run(database, SETTINGS) == {"pictures": 3, "accounts": 2, "cases": 1, "scores": 0}
+    found = left(database)
+    assert found["accounts"] == ["open", "waits"]
+    assert found["cases"] == ["open"]
+    assert found["scores"] == ["decided", "open", "plain"]
+
+
+def test_at_last_the_record_of_what_was_never_flagged(old: Callable[[int], Database]) -> None:
+    database = old(366)
+    assert retention.run(database, SETTINGS)["scores"] == 1
+    found = left(database)
+    assert found["images"] == ["decided", "open", "waits"]
+    assert found["scores"] == ["decided", "open"]
+    assert found["reviews"] == ["confirmed"]
+
+
+def test_without_a_period_everything_is_kept(old: Callable[[int], Database]) -> None:
+    database = old(4000)
+    before = left(database)
+    assert retention.run(database, RetentionSettings()) == {}
+    assert left(database) == before
+
+
+def test_batches_are_whole_and_an_interrupted_run_is_finished_by_the_next(
+    old: Callable[[int], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, real = old(91), accounts.erase
+    batches: list[Any] = []
+
+    def interrupted(session: Any, ids: Any) -> int:
+        if batches:
+            raise KeyboardInterrupt
+        batches.append(ids)
+        return real(session, ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "erase", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            retention.run(database, SETTINGS, batch=1)
+    assert len(left(database)["accounts"]) == 3
+
+    assert retention.run(database, SETTINGS, batch=1) == {"pictures": 0, "accounts": 1, "cases": 1, "scores": 0}
+    assert left(database)["accounts"] == ["open", "waits"]
+
+
+def test_a_dry_run_counts_the_same_and_changes_nothing(
+    old: Callable[[int], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = old(91)
+    before = left(database)
+    monkeypatch.setenv("UNMASK_DATABASE_URL", database.url.render_as_string(hide_password=False))
+    monkeypatch.setenv("UNMASK_KEEP_PICTURES_DAYS", "30")
+    monkeypatch.setenv("UNMASK_KEEP_ACCOUNTS_DAYS", "90")
+
+    dry = CliRunner().invoke(command, ["run", "--dry-run", "--json"])
+    assert left(database) == before
+    done = CliRunner().invoke(command, ["run", "--json"])
+
+    counts = {"pictures": 3, "accounts": 2, "cases": 1}
+    for result, dry_run in ((dry, True), (done, False)):
+        rows = [{"period": name, "rows": count, "dry_run": dry_run} for name, count in counts.items()]
+        assert json.loads(result.stdout) == rows
+    assert left(database) != before
+
+
+def test_a_period_that_is_none_is_refused_by_the_name_of_its_key() -> None:
+    with pytest.raises(SettingsError, match=r"^UNMASK_KEEP_SCORES_DAYS: "):
+        RetentionSettings.load({"UNMASK_KEEP_SCORES_DAYS": "0"})
