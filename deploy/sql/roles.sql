@@ -54,6 +54,18 @@ GRANT UPDATE (state, shadow_since) ON model_versions TO unmask_policy;
 GRANT UPDATE (state, changed_at) ON rescores TO unmask_policy;
 GRANT UPDATE (state, next_attempt_at, changed_at) ON images TO unmask_policy;
 
+-- A threshold opens and withdraws cases; it confirms and dismisses none.
+ALTER TABLE cases ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS others ON cases;
+CREATE POLICY others ON cases TO unmask_worker, unmask_reviewer, unmask_readonly USING (true);
+DROP POLICY IF EXISTS policy_reads ON cases;
+CREATE POLICY policy_reads ON cases FOR SELECT TO unmask_policy USING (true);
+DROP POLICY IF EXISTS policy_opens ON cases;
+CREATE POLICY policy_opens ON cases FOR INSERT TO unmask_policy WITH CHECK (state = 'open');
+DROP POLICY IF EXISTS policy_withdraws ON cases;
+CREATE POLICY policy_withdraws ON cases FOR UPDATE TO unmask_policy USING (state = 'open')
+    WITH CHECK (state IN ('open', 'withdrawn'));
+
 -- Dashboards count. They learn neither whose an image is, nor where it is, nor what is in it.
 GRANT SELECT ON scores, flags, model_versions, thresholds TO unmask_readonly;
 GRANT SELECT (id, policy, state, reason, attempts, next_attempt_at, bytes, width, height, created_at, changed_at)

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from db import cases, images, outbox, scores, thresholds, versions
+from db import cases, images, outbox, pauses, policies, scores, thresholds, versions
+from db.changes import Budget
 from db.errors import DatabaseError
 from db.images import Failure, NewImage
 from db.outbox import Patience
 from db.scores import Provenance, Scored
 from db.session import Database
+from db.signature import Signature
+from db.thresholds import Choice
 
 ROLES = Path(__file__).parents[2] / "deploy" / "sql" / "roles.sql"
 
@@ -135,13 +138,19 @@ def test_a_reviewer_decides_and_writes_no_score(owner: Database, become: Callabl
 def test_policy_sets_thresholds_and_decides_no_case(owner: Database, become: Callable[[str], Database]) -> None:
     score(owner, "a")
     policy = become("policy")
+    lee = Signature("lee", "fewer flags")
     with policy.writing() as session:
-        thresholds.set_value(session, 1, "default", 0.7, "lee", "fewer flags")
+        withdrawing = policies.set_threshold(session, 1, "default", Choice(0.95), lee, Budget(1))
+        assert (withdrawing.opened, withdrawing.withdrawn) == (0, 1)
+        opening = policies.set_threshold(session, 1, "default", Choice(0.5), lee, Budget(1))
+        assert (opening.opened, opening.withdrawn) == (1, 0)
         versions.register(session, "n", "2" * 64, "unmask-1", {})
+        pauses.pause(session, "flagging", lee)
+    with pytest.raises(DatabaseError, match="row-level security"), policy.writing() as session:
+        session.execute(text("UPDATE cases SET state = 'dismissed'"))
     for statement in (
         "UPDATE thresholds SET value = 0",
         "INSERT INTO reviews (case_id, reviewer, decision, blind) VALUES (1, 'x', 'dismissed', true)",
-        "UPDATE cases SET state = 'dismissed'",
         "SELECT picture FROM previews",
         "INSERT INTO scores (image_id, version_id, score, engine, device) VALUES ('a', 1, 0, 'x', 'y')",
     ):
