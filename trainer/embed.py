@@ -11,25 +11,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from trainer import cache, views
 from trainer.cache import Cache, Embeddings
+from trainer.cores import cores
 from trainer.errors import ManifestError, Rejected
 from trainer.model import Detector
-from trainer.preprocess import FINGERPRINT, Pixels, decode
+from trainer.preprocess import FINGERPRINT, SIZE, Pixels, decode
 from trainer.ranks import Ranks
 from trainer.stop import Stopped
 from trainer.weights import digest
 
-#: Threads that decode for one rank, and batches that may wait decoded.
-DECODERS = 4
+#: Batches that may wait decoded.
 AHEAD = 4
 #: Pictures in one forward pass. On a CPU bigger batches are no faster.
 CPU_BATCH = 4
 CUDA_BATCH = 128
 #: Embeddings in one segment of the cache: what a killed process has to do again.
 SEGMENT = 512
+#: The embeddings of no pictures.
+NONE: Embeddings = np.empty((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,67 +62,82 @@ class Embedder:
         self._cache = Cache(root, [FINGERPRINT, digest(detector.backbone), detector.embedding])
 
     def embed(self, sources: Sequence[Source], path: Path, what: str) -> Embeddings:
-        """(N, D) float32 embeddings in the order of ``sources``, memory-mapped at ``path`` on the first rank.
+        """(N, D) float32 embeddings in the order of ``sources``, memory-mapped at ``path``, a file of this rank's own.
 
-        Other ranks get the same from a file of their own. Raises `ManifestError` naming a picture that cannot be used.
+        Raises `ManifestError` naming a picture that cannot be used.
         """
-        if not sources:
-            return np.empty((0, 0), dtype=np.float32)
-        keys = [source.key for source in sources]
-        missing = self._cache.missing(keys)
+        self.fill(sources, what)
+        return self.gather(sources, path)
+
+    def fill(self, sources: Sequence[Source], what: str) -> None:
+        """Embed what the cache lacks, each rank its share; when it returns all of them are there."""
+        missing = self._cache.missing([source.key for source in sources])
         self._ranks.meet()  # nobody adds to the cache before everybody has seen what it lacks
         mine = [sources[missing[place]] for place in self._ranks.share(len(missing))]
         self._embed_missing(mine, what)
         self._ranks.meet()
-        return self._cache.gather(keys, path)
+
+    def gather(self, sources: Sequence[Source], path: Path) -> Embeddings:
+        """What `fill` saw to, as `embed` gives it."""
+        return self._cache.gather([source.key for source in sources], path) if sources else NONE
 
     def _embed_missing(self, sources: Sequence[Source], what: str) -> None:
+        rows: list[Embeddings] = []
         with tqdm(total=len(sources), desc=f"embed {what}", unit="image", disable=not self._ranks.first) as bar:
-            for start in range(0, len(sources), SEGMENT):
-                part = sources[start : start + SEGMENT]
-                rows = []
-                for embeddings in self._forwarded(decoded(part, self._batch)):
-                    rows.append(embeddings)
-                    bar.update(len(embeddings))
-                    if self._stopping():
-                        break
-                done = np.concatenate(rows)
-                self._cache.append([source.key for source in part[: len(done)]], done)
-                if self._stopping():
+            for embeddings in self._forwarded(decoded(sources, self._batch, pinned=self._on_cuda)):
+                rows.append(embeddings)
+                bar.update(len(embeddings))
+                stopped = self._stopping()
+                if stopped or sum(map(len, rows)) >= SEGMENT or bar.n == len(sources):
+                    self._keep(sources[: int(bar.n)], rows)
+                    rows = []
+                if stopped:
                     raise Stopped
 
-    def _forwarded(self, batches: Iterator[Pixels]) -> Iterator[Embeddings]:
+    def _keep(self, done: Sequence[Source], rows: list[Embeddings]) -> None:
+        """Put the last of what is done into the cache."""
+        embeddings = np.concatenate(rows)
+        self._cache.append([source.key for source in done[-len(embeddings) :]], embeddings)
+
+    def _forwarded(self, batches: Iterator[Tensor]) -> Iterator[Embeddings]:
         """Embeddings of batches, in order; on a CPU several batches at once, each on one thread.
 
         The last bits of a convolution depend on how many threads share it, and on nothing else: so N ranks give the
         bits of one.
         """
-        if self._ranks.device.type == "cuda":
-            yield from map(self._forward, batches)
+        if self._on_cuda:
+            yield from one_behind(map(self._forward, batches))
             return
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            yield from _ahead(self._forward, batches, self._ranks.cpus)
+            yield from map(_on_host, _ahead(self._forward, batches, self._ranks.cpus))
         finally:
             torch.set_num_threads(threads)
 
-    def _forward(self, pixels: Pixels) -> Embeddings:
+    @property
+    def _on_cuda(self) -> bool:
+        return self._ranks.device.type == "cuda"
+
+    def _forward(self, pixels: Tensor) -> Tensor:
+        """Embeddings on the device; CUDA may be at work on them still."""
         with torch.inference_mode():
-            embeddings = self._detector.embed(torch.from_numpy(pixels).to(self._ranks.device))
-            return np.asarray(embeddings.float().cpu())
+            return self._detector.embed(pixels.to(self._ranks.device, non_blocking=True)).float()
 
 
-def decoded(sources: Sequence[Source], batch: int) -> Iterator[Pixels]:
-    """Batches of (B, 512, 512, 3) pixels, decoded ahead of their use, a bounded number of them at a time."""
+def decoded(sources: Sequence[Source], batch: int, *, pinned: bool = False) -> Iterator[Tensor]:
+    """Batches of (B, 512, 512, 3) uint8 pixels, decoded ahead of their use, a bounded number of them at a time.
+
+    ``pinned`` puts them where a CUDA device can fetch them without the CPU's help.
+    """
     waiting: deque[list[Future[Pixels]]] = deque()
-    with ThreadPoolExecutor(DECODERS) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(sources), batch):
             waiting.append([pool.submit(pixels_of, source) for source in sources[start : start + batch]])
             if len(waiting) > AHEAD:
-                yield _stacked(waiting.popleft())
+                yield _stacked(waiting.popleft(), pinned=pinned)
         while waiting:
-            yield _stacked(waiting.popleft())
+            yield _stacked(waiting.popleft(), pinned=pinned)
 
 
 def pixels_of(source: Source) -> Pixels:
@@ -130,8 +148,23 @@ def pixels_of(source: Source) -> Pixels:
         raise ManifestError(f"picture {source.path} cannot be used: {error}") from error
 
 
-def _ahead(run: Callable[[Pixels], Embeddings], batches: Iterator[Pixels], threads: int) -> Iterator[Embeddings]:
-    waiting: deque[Future[Embeddings]] = deque()
+def one_behind(launched: Iterator[Tensor]) -> Iterator[Embeddings]:
+    """Each result is waited for when the next batch is on its way: so the device need not wait for the CPU."""
+    last = next(launched, None)
+    for current in launched:
+        if last is not None:
+            yield _on_host(last)
+        last = current
+    if last is not None:
+        yield _on_host(last)
+
+
+def _on_host(embeddings: Tensor) -> Embeddings:
+    return np.asarray(embeddings.cpu())
+
+
+def _ahead(run: Callable[[Tensor], Tensor], batches: Iterator[Tensor], threads: int) -> Iterator[Tensor]:
+    waiting: deque[Future[Tensor]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for batch in batches:
             waiting.append(pool.submit(run, batch))
@@ -141,5 +174,7 @@ def _ahead(run: Callable[[Pixels], Embeddings], batches: Iterator[Pixels], threa
             yield waiting.popleft().result()
 
 
-def _stacked(futures: list[Future[Pixels]]) -> Pixels:
-    return np.stack([future.result() for future in futures])
+def _stacked(futures: list[Future[Pixels]], *, pinned: bool) -> Tensor:
+    pixels = torch.empty((len(futures), SIZE, SIZE, 3), dtype=torch.uint8, pin_memory=pinned)
+    np.stack([future.result() for future in futures], out=pixels.numpy())
+    return pixels

@@ -67,21 +67,19 @@ def evaluate_files(
     if held_out := _of(examples, "eval"):
         intake.check(held_out)
     out.mkdir(parents=True, exist_ok=True)
-    place = ranks.join(device)
-    try:
+    with (
+        ranks.joined(device, lambda: stop.asked) as place,
+        TemporaryDirectory(prefix=".evaluate-", dir=out) as scratch,
+    ):
         embedder = Embedder(detector, cache, place, lambda: stop.asked)
-        with TemporaryDirectory(prefix=".evaluate-", dir=out) as scratch:
-            embeddings = embedder.embed(_sources(examples, intake.view()), Path(scratch) / "all.npy", "pictures")
-            with _one_thread():
-                evaluation = judged(score_embeddings(detector, embeddings))
-            if terms.leave_one_engine_out:
-                refitting = _Refitting(embedder, place, Path(scratch), lambda: stop.asked)
-                evaluation = evaluation.with_left_out(refitting.rows(examples, card, terms, evaluation.target_fpr))
+        embeddings = embedder.embed(_sources(examples, intake.view()), Path(scratch) / "all.npy", "pictures")
+        with _one_thread():
+            evaluation = judged(score_embeddings(detector, embeddings))
+        if terms.leave_one_engine_out:
+            refitting = _Refitting(embedder, place, Path(scratch), lambda: stop.asked)
+            evaluation = evaluation.with_left_out(refitting.rows(examples, card, terms, evaluation.target_fpr))
         if place.first:
             evaluation.write(out / "metrics.json")
-        place.meet()
-    finally:
-        ranks.leave()
     return evaluation
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer.embed import DECODERS, Source, pixels_of
+from trainer import shares
+from trainer.cores import cores
+from trainer.embed import Source, pixels_of
 from trainer.errors import TrainerError
 from trainer.loop import Loop, Recipe, batch_rows
 from trainer.model import Detector
@@ -74,37 +75,49 @@ def finetune(
     snapshot: Snapshot,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Tensor:
-    """Fit ``detector`` in place; each step's loss over the whole batch."""
+    """Fit ``detector`` in place; each step's loss over the whole batch.
+
+    Raises a `TrainerError` when the batch has fewer pictures than there are ranks.
+    """
+    shares.check(recipe.batch, ranks)
     groups = [{"params": list(detector.head.parameters()), "lr": recipe.learning_rate}]
     if backbone := unfreezing.parameters(detector.backbone):
         groups.append({"params": backbone, "lr": unfreezing.learning_rate})
     optimizer = torch.optim.Adagrad(groups, fused=True)
+    _share_dropout(detector, recipe, ranks)
     detector.to(ranks.device).train()
-    parallel = DistributedDataParallel(detector, broadcast_buffers=False) if ranks.size > 1 else detector
+    parallel = _parallel(detector, ranks)
     ahead = _Ahead(data.sources, recipe, ranks)
+    rounded = ranks.device.type == "cuda" and bool(backbone)  # frozen it is to give the cached fit's losses
 
     def loss_of(rows: Tensor, step: int) -> Tensor:
         mine = rows[ranks.rank :: ranks.size]
-        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=ranks.device.type == "cuda"):
+        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=rounded):
             logits = parallel(torch.from_numpy(ahead.pixels(step)).to(ranks.device)).float()
         target = data.labels[mine].to(ranks.device)
         whole = binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(rows)
-        return _averaged(whole, ranks)
+        return shares.averaged(whole, ranks)
 
-    loop = Loop(recipe, len(data.sources), snapshot, stopping, shown=ranks.first)
+    loop = Loop(recipe, len(data.sources), snapshot, shares.agreed(stopping, ranks), shown=ranks.first)
     losses = loop.run(detector, optimizer, loss_of, ranks.device)
     detector.eval()
     return losses
 
 
-def _averaged(share: Tensor, ranks: Ranks) -> Tensor:
-    """This rank's part of the batch's loss, so scaled that the average of the ranks' gradients is the batch's."""
+def _share_dropout(detector: Detector, recipe: Recipe, ranks: Ranks) -> None:
+    """Let the head drop what one rank would."""
+    for place, layer in enumerate(detector.head.layers):
+        if isinstance(layer, nn.Dropout):
+            detector.head.layers[place] = shares.DropoutShare(layer, recipe.batch, ranks)
+
+
+def _parallel(detector: Detector, ranks: Ranks) -> nn.Module:
+    """The detector, whose gradients are averaged over the ranks."""
     if ranks.size == 1:
-        return share
-    total = share.detach().clone()
-    dist.all_reduce(total)
-    scaled = share * ranks.size
-    return scaled + (total - scaled).detach()  # the value of the whole, with this share's gradient
+        return detector
+    ranks.meet()  # the ranks' ways here differ in length; collectives have little patience
+    partly = detector.embedding == "multilevel"  # which has no use for what comes after the blocks
+    return DistributedDataParallel(detector, broadcast_buffers=False, find_unused_parameters=partly)
 
 
 class _Ahead:
@@ -112,7 +125,7 @@ class _Ahead:
 
     def __init__(self, sources: Sequence[Source], recipe: Recipe, ranks: Ranks) -> None:
         self._sources, self._recipe, self._ranks = sources, recipe, ranks
-        self._pool = ThreadPoolExecutor(DECODERS)
+        self._pool = ThreadPoolExecutor(cores())
         self._waiting: deque[tuple[int, list[Future[Pixels]]]] = deque()
 
     def pixels(self, step: int) -> Pixels:

@@ -11,7 +11,6 @@ goes on where it was, to the same weights.
 """
 
 import csv
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +22,11 @@ from trainer import checkpoint, ranks, views
 from trainer.cache import Embeddings
 from trainer.card import Card
 from trainer.describe import Run, describe
-from trainer.embed import Embedder, Source
-from trainer.errors import ManifestError
+from trainer.embed import NONE, Embedder, Source
+from trainer.errors import ManifestError, TrainerError
 from trainer.finetune import Pictures, finetune
 from trainer.head import Labelled, fit_head, score_embeddings
+from trainer.holdout import hold_out
 from trainer.manifest import Example, Manifest, read
 from trainer.model import Detector, Embedding, Head, embedding_size
 from trainer.plan import Plan
@@ -35,9 +35,6 @@ from trainer.snapshot import Snapshot
 from trainer.stop import Stop
 from trainer.weights import Weighted, load_backbone
 
-#: Of the training groups, when somebody watches the validation loss.
-VALIDATION_SHARE = 0.1
-
 
 def fit(plan: Plan) -> Path:
     """Run a plan, or what is left of it; returns its checkpoint, ``out/checkpoint.safetensors``, beside ``log.csv``.
@@ -45,31 +42,34 @@ def fit(plan: Plan) -> Path:
     Raises a `TrainerError` when the plan cannot be run, and `trainer.stop.Stopped` after SIGTERM, with all saved.
     """
     stop = Stop()
-    manifest = read(plan.manifest)
-    plan.out.mkdir(parents=True, exist_ok=True)
-    run_id, path = plan.run_id(manifest), plan.out / "checkpoint.safetensors"
-    if finished(path, run_id):
-        return path
-    shortcuts = plan.intake.check(_train_examples(plan, manifest)[0])
-    with ranks.joined(plan.device) as place:
-        weighted = load_backbone(plan.backbone, plan.weights)
-        detector = new_detector(weighted, plan.embedding)
-        snapshot = Snapshot(plan.out / "state.safetensors", run_id)
-        if plan.end_to_end or plan.unfreezing.what != "none":
-            losses = _fit_pictures(plan, manifest, detector, place, snapshot, stop)
-        else:
-            losses = _fit_cached(plan, manifest, detector, place, snapshot, stop)
-        if plan.half:  # judged as it will be stored
-            detector.head.layers.half().float()
-        with _embedded(plan, detector, place, stop, manifest.split("eval")) as held_out:
-            if place.first:
-                _write_log(plan.out / "log.csv", losses)
-                scores = score_embeddings(detector, held_out) if len(held_out) else None
-                card = describe(Run(plan, manifest, weighted, detector, run_id, losses, shortcuts), scores)
-                checkpoint.save(detector, card, path, torch.float16 if plan.half else torch.float32)
-                snapshot.path.unlink(missing_ok=True)  # what it was for is done
-        place.meet()
+    with ranks.joined(plan.device, lambda: stop.asked) as place:
+        manifest = read(plan.manifest)
+        plan.out.mkdir(parents=True, exist_ok=True)
+        run_id, path = plan.run_id(manifest), plan.out / "checkpoint.safetensors"
+        if not finished(path, run_id):
+            _run(plan, manifest, run_id, path, place, stop)
     return path
+
+
+def _run(plan: Plan, manifest: Manifest, run_id: str, path: Path, place: Ranks, stop: Stop) -> None:
+    shortcuts = plan.intake.check(_train_examples(plan, manifest)[0])
+    weighted = load_backbone(plan.backbone, plan.weights)
+    detector = new_detector(weighted, plan.embedding)
+    snapshot = Snapshot(plan.out / "state.safetensors", run_id, writes=place.first)
+    if plan.end_to_end or plan.unfreezing.what != "none":
+        losses = _fit_pictures(plan, manifest, detector, place, snapshot, stop)
+    else:
+        losses = _fit_cached(plan, manifest, detector, place, snapshot, stop)
+    if plan.half:  # judged as it will be stored
+        detector.head.layers.half().float()
+    with _embedded(plan, detector, place, stop, "eval", manifest.split("eval")) as held_out:
+        if not place.first:
+            return
+        _write_log(plan.out / "log.csv", losses)
+        scores = score_embeddings(detector, held_out) if len(held_out) else None
+        card = describe(Run(plan, manifest, weighted, detector, run_id, losses, shortcuts), scores)
+        checkpoint.save(detector, card, path, torch.float16 if plan.half else torch.float32)
+        snapshot.path.unlink(missing_ok=True)  # what it was for is done
 
 
 def finished(path: Path, run_id: str) -> bool:
@@ -94,8 +94,8 @@ def _fit_cached(
     train, watched = _train_examples(plan, manifest)
     names = views.random_views(plan.views, plan.recipe.seed)
     with (
-        _embedded(plan, detector, place, stop, train, names) as embeddings,
-        _embedded(plan, detector, place, stop, watched) as validation,
+        _embedded(plan, detector, place, stop, "train", train, names) as embeddings,
+        _embedded(plan, detector, place, stop, "validation", watched) as validation,
     ):
         if not place.first:
             return torch.empty(0)
@@ -109,6 +109,8 @@ def _fit_pictures(
     plan: Plan, manifest: Manifest, detector: Detector, place: Ranks, snapshot: Snapshot, stop: Stop
 ) -> Tensor:
     """The backbone runs at every step, on every rank."""
+    if plan.recipe.patience:
+        raise TrainerError("--patience needs the cached fit: it goes neither with --unfreeze nor with --end-to-end")
     train, _ = _train_examples(plan, manifest)
     names = views.random_views(plan.views, plan.recipe.seed)
     sources = [source for name in names for source in sources_of(train, plan.intake.view(name))]
@@ -124,17 +126,20 @@ def _embedded(
     detector: Detector,
     place: Ranks,
     stop: Stop,
+    what: str,
     examples: Sequence[Example],
     names: Sequence[str] = (views.ORIGINAL,),
 ) -> Iterator[Embeddings]:
-    """(N, D) of every example in every view, in a scratch file for the block's time."""
-    scratch = plan.out / f".embeddings.{place.rank}.{len(names)}.{examples[0].split if examples else ''}.npy"
+    """(N, D) of every example in every view, on the first rank, in a scratch file for the block's time."""
+    scratch = plan.out / f".{what}.npy"
     embedder = Embedder(detector, plan.cache, place, lambda: stop.asked)
     sources = [source for name in names for source in sources_of(examples, plan.intake.view(name))]
+    embedder.fill(sources, what)
     try:
-        yield embedder.embed(sources, scratch, examples[0].split if examples else "nothing")
+        yield embedder.gather(sources, scratch) if place.first else NONE
     finally:
-        scratch.unlink(missing_ok=True)
+        if place.first:
+            scratch.unlink(missing_ok=True)
 
 
 def sources_of(examples: Sequence[Example], view: str = views.ORIGINAL) -> list[Source]:
@@ -147,14 +152,7 @@ def _train_examples(plan: Plan, manifest: Manifest) -> tuple[list[Example], list
     examples = manifest.split("train")
     if {example.fake for example in examples} != {True, False}:
         raise ManifestError(f"manifest {plan.manifest}: split train must hold real and fake pictures")
-    watched = [example for example in examples if plan.recipe.patience and _draw(example.group) < VALIDATION_SHARE]
-    kept = {id(example) for example in watched}
-    return [example for example in examples if id(example) not in kept], watched
-
-
-def _draw(group: str) -> float:
-    """A number from 0 to 1 that a group keeps."""
-    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8]) / 2**64
+    return hold_out(examples) if plan.recipe.patience else (examples, [])
 
 
 def _labels(examples: Sequence[Example]) -> Tensor:

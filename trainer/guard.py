@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
+from trainer.cores import cores
 from trainer.errors import ManifestError, Rejected, ShortcutError
 from trainer.facts import Facts, facts
 from trainer.manifest import Example
@@ -32,7 +33,7 @@ REMEDY = (
     "(greyscale stays), or accept it with --accept-shortcut, which the card will say"
 )
 
-_FOLDS, _DEPTH, _READERS = 5, 3, 4
+_FOLDS, _DEPTH = 5, 3
 #: Files of one encoding differ in bytes only by how much detail the pictures hold: no shortcut, but what is looked for.
 _ENCODING = ("format", "width", "height", "quality", "subsampling")
 _DETAIL = ("bytes", "bytes_per_pixel")
@@ -89,7 +90,7 @@ def _read(examples: Sequence[Example], prepare: Callable[[bytes], bytes] | None)
         except (OSError, Rejected) as error:
             return f"{example.path}: {error}"
 
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         results = list(pool.map(one, examples))
     broken = [result for result in results if isinstance(result, str)]
     if broken:

@@ -19,6 +19,9 @@ from trainer.metrics import Scores
 from trainer.model import Detector, Head, Scaling
 from trainer.snapshot import Snapshot
 
+#: Rows that are in memory at once.
+PART = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
@@ -46,10 +49,10 @@ def fit_head(
     if recipe.scale:
         set_scaling(head.scaling, data.embeddings)
     head.to(device).train()
-    rows = torch.from_numpy(data.embeddings)  # only a batch's rows are read
+    rows = _rows(data.embeddings, device)
 
     def loss_of(chosen: Tensor, _step: int) -> Tensor:
-        logits = head(rows[chosen].to(device)).squeeze(1)
+        logits = head(rows[chosen.to(rows.device)].to(device)).squeeze(1)
         return binary_cross_entropy_with_logits(logits, data.labels[chosen.to(device)])
 
     optimizer = torch.optim.Adagrad(head.parameters(), lr=recipe.learning_rate, fused=True)
@@ -60,21 +63,32 @@ def fit_head(
     return head.eval(), losses
 
 
+def _rows(embeddings: Embeddings, device: torch.device) -> Tensor:
+    """All rows on a CUDA device, if half of its free memory holds them; else where they are, read a batch at a time."""
+    rows = torch.from_numpy(embeddings)
+    if device.type == "cuda" and embeddings.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+        return rows.to(device)
+    return rows
+
+
 def _loss(head: Head, data: Labelled) -> float:
     """Loss over all of ``data``, without dropout."""
     head.eval()
+    total = 0.0
     with torch.inference_mode():
-        logits = head(torch.from_numpy(np.asarray(data.embeddings)).to(data.labels.device)).squeeze(1)
-        loss = float(binary_cross_entropy_with_logits(logits, data.labels))
+        for start in range(0, len(data.embeddings), PART):
+            labels = data.labels[start : start + PART]
+            logits = head(torch.from_numpy(data.embeddings[start : start + PART]).to(labels.device)).squeeze(1)
+            total += float(binary_cross_entropy_with_logits(logits, labels, reduction="sum"))
     head.train()
-    return loss
+    return total / len(data.labels)
 
 
 def set_scaling(scaling: Scaling, embeddings: Embeddings) -> None:
     """Standardise by the mean and standard deviation of these embeddings, summed in 64 bits, a part at a time."""
     total, squares = np.zeros(embeddings.shape[1]), np.zeros(embeddings.shape[1])
-    for start in range(0, len(embeddings), 4096):
-        part = embeddings[start : start + 4096].astype(np.float64)
+    for start in range(0, len(embeddings), PART):
+        part = embeddings[start : start + PART].astype(np.float64)
         total += part.sum(axis=0)
         squares += (part**2).sum(axis=0)
     mean = total / len(embeddings)
@@ -87,7 +101,7 @@ def score_embeddings(detector: Detector, embeddings: Embeddings) -> Scores:
     """(N,) scores of (N, D) embeddings."""
     parts = []
     with torch.inference_mode():
-        for start in range(0, len(embeddings), 4096):
-            rows = torch.from_numpy(embeddings[start : start + 4096]).to(detector.mean.device)
+        for start in range(0, len(embeddings), PART):
+            rows = torch.from_numpy(embeddings[start : start + PART]).to(detector.mean.device)
             parts.append(torch.sigmoid(detector.head(rows).squeeze(1)).double().cpu())
     return np.asarray(torch.cat(parts))

@@ -105,6 +105,7 @@ def _judged(engine: str, head: Head, held_out: Embedded, steps: int, target_fpr:
 def _from_all(mine: list[LeftOut], place: Ranks) -> list[LeftOut]:
     if place.size == 1:
         return mine
+    place.meet()  # some had more to fit than others
     parts: list[list[LeftOut]] = [[] for _ in range(place.size)]
     dist.all_gather_object(parts, mine)
     return [row for part in parts for row in part]

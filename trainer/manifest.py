@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from trainer.cores import cores
 from trainer.errors import ManifestError, Rejected
 from trainer.facts import header
 from trainer.preprocess import check_bytes
@@ -16,7 +17,6 @@ LABELS = ("real", "fake")
 
 #: Columns that an `Example` has a field for; all others are its ``columns``.
 _OWN = ("path", "label", "engine", "split", "group")
-_READERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class _File:
 
 def _files(paths: Iterable[Path]) -> dict[Path, _File]:
     ordered = sorted(paths)
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         return dict(zip(ordered, pool.map(_file, ordered), strict=True))
 
 

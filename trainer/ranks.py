@@ -1,16 +1,22 @@
 """The processes of one run: ``torchrun`` starts N of them, each with a rank; without it there is one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # public, says the documentation
 
-#: A rank that is lost ends the run within this time, instead of hanging it.
-TIMEOUT = timedelta(minutes=30)
+from trainer.cores import cores
+from trainer.heartbeat import Heartbeat
+from trainer.stop import Stopped
+
+#: What ranks wait for each other in a collective operation. All of them come to it at about the same time, since they
+#: meet before it; a rank that is lost is found sooner, by its heartbeat.
+TIMEOUT = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,8 @@ class Ranks:
     rank: int
     size: int
     device: torch.device
+    stopping: Callable[[], bool] = field(default=lambda: False, compare=False)
+    heartbeat: Heartbeat | None = field(default=None, compare=False)
 
     @property
     def first(self) -> bool:
@@ -29,44 +37,45 @@ class Ranks:
     @property
     def cpus(self) -> int:
         """How many of this machine's cores are this rank's."""
-        cores = len(os.sched_getaffinity(0))
-        return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        return cores()
 
     def share(self, count: int) -> range:
         """Which of ``count`` items are this rank's: every one is exactly one rank's."""
         return range(self.rank, count, self.size)
 
     def meet(self) -> None:
-        """Wait until every rank has come here."""
-        if self.size > 1:
-            dist.barrier()
-
-
-def join(device: str = "auto") -> Ranks:
-    """Join the run that torchrun started (NCCL on CUDA, gloo on the CPU), or be the only rank."""
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = _device(device)
-    if size > 1 and not dist.is_initialized():
-        if chosen.type == "cuda":
-            torch.cuda.set_device(chosen)
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
-    return Ranks(rank, size, chosen)
+        """Wait until every rank has come here; raises `Stopped` when asked to stop before that."""
+        if self.heartbeat and not self.heartbeat.meet(self.stopping):
+            raise Stopped
 
 
 @contextmanager
-def joined(device: str = "auto") -> Iterator[Ranks]:
-    """This process's place in the run, for the block's time."""
-    place = join(device)
+def joined(device: str = "auto", stopping: Callable[[], bool] = lambda: False) -> Iterator[Ranks]:
+    """This process's place in the run that torchrun started, for the block's time; without torchrun the only one.
+
+    A rank that leaves with an exception, or is lost, ends the others within a minute.
+    """
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = _device(device)
+    if size == 1:
+        yield Ranks(rank, size, chosen, stopping)
+        return
+    heartbeat = _join(chosen, rank, size)
     try:
-        yield place
+        yield Ranks(rank, size, chosen, stopping, heartbeat)
+        heartbeat.meet(stopping)  # nobody leaves before all have done
     finally:
-        leave()
-
-
-def leave() -> None:
-    """Leave the run in good order."""
-    if dist.is_initialized():
+        heartbeat.stop()
         dist.destroy_process_group()
+
+
+def _join(device: torch.device, rank: int, size: int) -> Heartbeat:
+    """NCCL on CUDA, gloo on the CPU."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return Heartbeat(PrefixStore("unmask", TCPStore(host, port, is_master=False)), rank, size)
 
 
 def _device(name: str) -> torch.device:

@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -53,11 +54,12 @@ def robustness_files(  # noqa: PLR0913 - one for each option of the command
     examples = subset(manifest.split("eval"), limit)
     check(examples, fpr, limit)
     out.mkdir(parents=True, exist_ok=True)
-    place = ranks.join(device)
-    scratch = out / f".robustness.{place.rank}.npy"
-    try:
+    with (
+        ranks.joined(device, lambda: stop.asked) as place,
+        TemporaryDirectory(prefix=".robustness-", dir=out) as scratch,
+    ):
         embedder = Embedder(detector, cache, place, lambda: stop.asked)
-        found = sweep(detector, examples, embedder, scratch, fpr, resolutions, qualities)
+        found = sweep(detector, examples, embedder, Path(scratch) / "one.npy", fpr, resolutions, qualities)
         found = found.model_copy(
             update={
                 "checkpoint": card.name,
@@ -68,10 +70,6 @@ def robustness_files(  # noqa: PLR0913 - one for each option of the command
         )
         if place.first:
             found.write(out / "robustness.json")
-        place.meet()
-    finally:
-        scratch.unlink(missing_ok=True)
-        ranks.leave()
     return found
 
 

@@ -27,13 +27,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The file at ``path``, of the run known by the digest ``run``."""
+    """The file at ``path``, of the run known by the digest ``run``; of N ranks that fit alike one ``writes``."""
 
     path: Path
     run: str
+    writes: bool = True
 
     def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Write all that the next step depends on."""
+        if not self.writes:
+            return
         tensors: dict[str, Tensor] = {f"module.{name}": value for name, value in _trained(module).items()}
         tensors |= {f"best.{name}": value for name, value in progress.best.items()}
         tensors |= {f"optimizer.{name}": value for name, value in _state(optimizer).items()}

@@ -1,0 +1,66 @@
+"""Embedding against the bare decode and forward pass: what queues, cache and progress bar cost."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from tests.benchmarks import pictures
+from tests.benchmarks.measured import Measured, paired
+from trainer.checkpoint import SHIPPED, file_sha256, load
+from trainer.cores import cores
+from trainer.embed import CPU_BATCH, Embedder, Source
+from trainer.model import Detector
+from trainer.preprocess import decode
+from trainer.ranks import Ranks
+
+PICTURES, ROUNDS = 32, 9
+
+
+def measure() -> list[Measured]:
+    """CPU seconds, so that a neighbour's work is not counted."""
+    detector, _ = load(SHIPPED)
+    with TemporaryDirectory() as folder:
+        paths = pictures.make(Path(folder) / "pictures", PICTURES)
+        sources = [Source(path, file_sha256(path)) for path in paths]
+        numbers = iter(range(1000))
+
+        def ours() -> float:
+            return _cpu_s(lambda: _embed(detector, sources, Path(folder) / f"cache{next(numbers)}"))
+
+        def bare() -> float:
+            return _cpu_s(lambda: _bare(detector, paths))
+
+        limit = "≤ 1.05"
+        return [paired("embedding, CPU time of the bare decode and forward pass", ours, bare, ROUNDS, limit)]
+
+
+def _cpu_s(work: Callable[[], None]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def _embed(detector: Detector, sources: list[Source], folder: Path) -> None:
+    embedder = Embedder(detector, folder, Ranks(0, 1, torch.device("cpu")))
+    embedder.embed(sources, folder / "rows.npy", "benchmark")
+
+
+def _bare(detector: Detector, paths: list[Path]) -> None:
+    """As many batches at once as ours, each on one thread."""
+    batches = [paths[start : start + CPU_BATCH] for start in range(0, len(paths), CPU_BATCH)]
+
+    def one(batch: list[Path]) -> None:
+        pixels = np.stack([decode(path.read_bytes()).pixels for path in batch])
+        with torch.inference_mode():
+            detector.embed(torch.from_numpy(pixels))
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(one, batches))
+    torch.set_num_threads(threads)
