@@ -57,6 +57,7 @@ class TrainingCard(_Part):
     optimizer: str
     loss: str
     scaled_features: bool = False
+    label_smoothing: float = 0.0
     #: Random views of each picture that were trained on beside the picture itself.
     views: int = 0
     normalised: bool = False

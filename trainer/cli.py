@@ -49,6 +49,7 @@ def root() -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--embedding", type=click.Choice(["last", "multilevel"]), default="last", show_default=True)
 @click.option("--scale", is_flag=True, help="Standardise the embedding's features first.")
+@click.option("--label-smoothing", type=click.FloatRange(0, 0.5), default=0.0, show_default=True)
 @click.option("--views", type=click.IntRange(0), default=0, show_default=True, help="Augmented views of each picture.")
 @cache_option
 @normalise_option
@@ -74,6 +75,7 @@ def fit(
     seed: int,
     embedding: Literal["last", "multilevel"],
     scale: bool,
+    label_smoothing: float,
     views: int,
     cache: Path,
     normalise: bool,
@@ -101,7 +103,15 @@ def fit(
     plan = Plan(
         manifest=manifest,
         out=out,
-        recipe=Recipe(steps=steps, batch=batch, learning_rate=lr, seed=seed, scale=scale, patience=patience),
+        recipe=Recipe(
+            steps=steps,
+            batch=batch,
+            learning_rate=lr,
+            seed=seed,
+            scale=scale,
+            patience=patience,
+            label_smoothing=label_smoothing,
+        ),
         backbone=backbone,
         weights=weights,
         embedding=embedding,

@@ -91,6 +91,7 @@ def _training(run: Run) -> TrainingCard:
         optimizer="adagrad",
         loss="binary cross-entropy",
         scaled_features=recipe.scale,
+        label_smoothing=recipe.label_smoothing,
         views=run.plan.views,
         normalised=run.plan.intake.normalise,
         shortcuts=run.shortcuts.card(),

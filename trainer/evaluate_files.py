@@ -136,6 +136,7 @@ def _recipe(card: Card, steps: int | None) -> Recipe:
         learning_rate=training.learning_rate,
         seed=training.seed,
         scale=training.scaled_features,
+        label_smoothing=training.label_smoothing,
     )
 
 

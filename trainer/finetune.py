@@ -94,7 +94,7 @@ def finetune(
         mine = rows[ranks.rank :: ranks.size]
         with torch.autocast(ranks.device.type, torch.bfloat16, enabled=rounded):
             logits = parallel(torch.from_numpy(ahead.pixels(step)).to(ranks.device)).float()
-        target = data.labels[mine].to(ranks.device)
+        target = recipe.targets(data.labels[mine].to(ranks.device))
         whole = binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(rows)
         return shares.averaged(whole, ranks)
 

@@ -53,7 +53,7 @@ def fit_head(
 
     def loss_of(chosen: Tensor, _step: int) -> Tensor:
         logits = head(rows[chosen.to(rows.device)].to(device)).squeeze(1)
-        return binary_cross_entropy_with_logits(logits, data.labels[chosen.to(device)])
+        return binary_cross_entropy_with_logits(logits, recipe.targets(data.labels[chosen.to(device)]))
 
     optimizer = torch.optim.Adagrad(head.parameters(), lr=recipe.learning_rate, fused=True)
     loop = Loop(recipe, len(data.labels), snapshot, stopping)

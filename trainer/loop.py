@@ -29,6 +29,13 @@ class Recipe:
     scale: bool = False
     #: Stop when the validation loss has not improved for so many snapshots, and keep the best weights; 0: never.
     patience: int = 0
+    #: Labels are so much less than sure: 0.1 makes them 0.05 and 0.95 (Szegedy et al., "Rethinking the Inception
+    #: Architecture for Computer Vision", CVPR 2016, section 7).
+    label_smoothing: float = 0.0
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """(B,) labels, 0 real and 1 fake, as the loss is to see them."""
+        return labels * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else labels
 
 
 @dataclass(frozen=True, slots=True)

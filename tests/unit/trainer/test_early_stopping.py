@@ -111,9 +111,7 @@ def test_a_fit_that_gets_no_better_is_stopped(plan: Plan, tmp_path: Path, monkey
 
 
 def test_what_is_watched_is_not_trained_on(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        loop, "STEPS_PER_SNAPSHOT", plan.recipe.steps
-    )  # one look, at the end
+    monkeypatch.setattr(loop, "STEPS_PER_SNAPSHOT", plan.recipe.steps)  # one look, at the end
     kept, watched = hold_out(read(plan.manifest).split("train"))
     rows = ["path,label", *(f"{one.path},{'fake' if one.fake else 'real'}" for one in kept)]
     (tmp_path / "kept.csv").write_text("\n".join(rows) + "\n")

@@ -1,6 +1,7 @@
 """The head's fit: it learns what can be learnt, by the paper's recipe, and its seed decides every bit."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,19 @@ class TestLearning:
         assert float(((logits > 0) == data.labels.bool()).float().mean()) > 0.95
         assert float(losses[0]) == pytest.approx(math.log(2), abs=0.1)
         assert float(losses[-20:].mean()) < math.log(2) / 4, "a quarter of what a guess costs"
+
+    def test_smoothed_labels_keep_the_head_from_being_too_sure(self, snapshot: Snapshot, tmp_path: Path) -> None:
+        recipe = Recipe(steps=300, batch=16, learning_rate=3e-3, label_smoothing=0.2)
+        data, other = separable(), Snapshot(tmp_path / "other.safetensors", "run")
+
+        smoothed, _ = fit_head(data, recipe, snapshot)
+        plain, _ = fit_head(data, replace(recipe, label_smoothing=0.0), other)
+
+        embeddings = torch.from_numpy(data.embeddings)
+        with torch.inference_mode():
+            sure, surer = (torch.sigmoid(head(embeddings)).squeeze(1)[data.labels.bool()] for head in (smoothed, plain))
+        assert float(sure.mean()) == pytest.approx(0.9, abs=0.05)
+        assert float(surer.mean()) > 0.97
 
     def test_the_head_comes_back_ready_to_judge(self, snapshot: Snapshot) -> None:
         head, losses = fit_head(separable(), Recipe(steps=3), snapshot)
