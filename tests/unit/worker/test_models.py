@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from db import images, pauses, promotions, thresholds, versions
+from db.changes import Budget
 from db.images import NewImage
 from db.schema import Case, Image, ModelVersion, Score
 from db.session import Database
@@ -108,7 +109,7 @@ def test_a_promotion_and_its_rollback_swap_what_is_loaded_and_load_nothing(
     before = service.models.pair
     with database.writing() as session:
         after = session.get_one(ModelVersion, registered[1])
-        promotions.promote(session, after, ADA, promotions.Budget(0), 0.02, force=True)
+        promotions.promote(session, after, ADA, Budget(0), 0.02, force=True)
     put(database, "a", "b")
     service.score(["a"])  # this worker has not heard of it
     assert set(scored_by(database, "a")) == set(registered)
@@ -127,7 +128,7 @@ def test_without_its_active_version_a_worker_takes_nothing_and_goes_on_when_it_h
     start_shadow(database, registered[1])
     with database.writing() as session:
         after = session.get_one(ModelVersion, registered[1])
-        promotions.promote(session, after, ADA, promotions.Budget(0), 0.02, force=True)
+        promotions.promote(session, after, ADA, Budget(0), 0.02, force=True)
         path = worker_settings.models_dir / f"{after.sha256}.safetensors"
     away = path.rename(path.with_suffix(".away"))
     service.models.follow()
