@@ -27,6 +27,14 @@ class Origin:
     author: str
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Scores of real photos, and where they came from."""
+
+    scores: Sequence[float]
+    origin: Origin
+
+
 def add(session: Session, version: ModelVersion, name: str, scores: Sequence[float], origin: Origin) -> ReferenceSet:
     """Keep what a version said of a set; raises `ConflictError` when the name stands for other photos, or is taken."""
     _check_new(session, version, check_id("reference", name), origin)

@@ -32,7 +32,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some images of a backfill, in hand; empty when there is nothing to do just now."""
+    """Some images of a backfill, in hand; none of them when those at the cursor have their score."""
 
     rescore_id: int
     version_id: int

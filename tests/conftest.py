@@ -123,3 +123,16 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
     save(detector, card, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def other_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network with another last layer: other scores for the same photos."""
+    from trainer.checkpoint import load, save
+
+    detector, card = load(tiny_checkpoint)
+    for parameter in detector.head.parameters():
+        parameter.data.add_(0.05)
+    path = tmp_path_factory.mktemp("other") / "checkpoint.safetensors"
+    save(detector, card.model_copy(update={"name": "other"}), path)
+    return path

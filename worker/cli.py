@@ -53,10 +53,7 @@ COMMANDS = {
         "db.commands.pause:pause",
         "Stop flagging (photos are still scored) or scoring (photos wait); workers follow within seconds.",
     ),
-    "resume": (
-        "db.commands.pause:resume",
-        "Go on. What was scored while flagging was paused flags with `unmask threshold apply`.",
-    ),
+    "resume": ("db.commands.pause:resume", "Go on flagging or scoring."),
     "reference": (
         "worker.commands.reference:reference",
         "Sets of real photos on which false positive rates are measured.",

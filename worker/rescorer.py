@@ -60,7 +60,7 @@ class Rescorer:
                 self._trouble.over()
 
     def step(self) -> bool:
-        """Some images of a backfill; False when there was none to do, or uploads to do first."""
+        """Some images of a backfill, which may all have their score; False: nothing to do, or uploads to do first."""
         if not self._models.rescoring or not self._models.taking or self._service.busy:
             return False
         pair = self._models.pair
@@ -68,9 +68,10 @@ class Rescorer:
         limit = 1 if pair.active.scorer.device.type == "cpu" else self._service.settings.max_batch
         with self._service.database.writing() as session:
             part = rescores.take(session, [model.served.id for model in loaded], limit)
-        if part is None or not part.photos:
+        if part is None:
             return False
-        self._score(part, next(model for model in loaded if model.served.id == part.version_id))
+        if part.photos:
+            self._score(part, next(model for model in loaded if model.served.id == part.version_id))
         return True
 
     def _score(self, part: Part, model: Loaded) -> None:

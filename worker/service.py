@@ -8,12 +8,9 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Self
 
-from sqlalchemy.orm import Session
-
-from db import images, scores
+from db import images
 from db.errors import DatabaseAwayError, DatabaseError
 from db.images import Failure, Job, NewImage
 from db.scores import Scored
@@ -25,22 +22,12 @@ from worker.batcher import Batcher
 from worker.errors import FetchError, StoppingError, WorkerError
 from worker.fetch import Fetcher
 from worker.isolation import Isolation
-from worker.models import Models, Pair
+from worker.models import Models
 from worker.outage import Outage
+from worker.outcome import Done, Outcome, record_done
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """An image's score, and what it was scored with."""
-
-    scored: Scored
-    pair: Pair
-
-
-Outcome = Done | Failure
 
 #: Rows in one transaction.
 _SQL_BATCH = 500
@@ -183,11 +170,11 @@ class Service:
 
         def write(_tries: int) -> None:
             with self.database.writing() as session:
-                _record_scores(session, [item for item in outcomes if isinstance(item, Done)])
+                record_done(session, [item for item in outcomes if isinstance(item, Done)])
                 images.put_back(session, [item for item in outcomes if isinstance(item, Failure)], self.owner)
 
         self.outage.outlast(write)
-        self._held -= {_image_id(outcome) for outcome in outcomes}
+        self._held -= {outcome.image_id for outcome in outcomes}
         return [None] * len(outcomes)
 
     def _settle(self, job: Job, recorded: Future[None]) -> None:
@@ -203,17 +190,6 @@ class Service:
     def _break(self, why: str) -> None:
         self._given_up.set()
         self._broken(why)
-
-
-def _image_id(outcome: Outcome) -> str:
-    return outcome.scored.image_id if isinstance(outcome, Done) else outcome.image_id
-
-
-def _record_scores(session: Session, done: Sequence[Done]) -> None:
-    """By what they were scored with: around a switch of versions a batch may hold two kinds."""
-    for pair in dict.fromkeys(item.pair for item in done):
-        beside_by = pair.shadow.made_by if pair.shadow is not None else None
-        scores.record(session, [item.scored for item in done if item.pair is pair], pair.active.made_by, beside_by)
 
 
 def new_owner() -> str:

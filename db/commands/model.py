@@ -1,18 +1,22 @@
 """What ``unmask model`` does on the record alone: list, show, shadow, compare, promote, rollback."""
 
-from typing import Any
-
 import click
 
-from db import promotions, references, thresholds, versions
+from db import plans, promotions, references, thresholds, versions
 from db.cli import open_database
 from db.commands.options import budget, confirm_option, reason_option, signed
-from db.commands.show import choice_row, preview_document, say_preview
-from db.comparison import Comparison, Differs, compare
-from db.gate import MAX_DROP, Gate
+from db.commands.show_model import (
+    comparison_document,
+    differs_row,
+    model_row,
+    plan_document,
+    promotion_row,
+    say_model,
+    say_plan,
+)
+from db.comparison import compare
+from db.gate import MAX_DROP
 from db.output import emit, emit_json, json_option
-from db.promotions import Plan
-from db.schema import ModelVersion, Promotion
 
 max_drop_option = click.option(
     "--max-drop",
@@ -55,7 +59,7 @@ def show(*, name: str, as_json: bool) -> None:
     if as_json:
         emit_json(document)
     else:
-        _say_model(document)
+        say_model(document)
 
 
 @click.command()
@@ -82,13 +86,13 @@ def compare_models(*, first: str, second: str, fpr: float, reference: str | None
     with open_database().reading() as session:
         found = compare(session, versions.named(session, first), versions.named(session, second), fpr, reference)
     if as_json:
-        emit_json(_comparison(found, first, second))
+        emit_json(comparison_document(found, first, second))
         return
     rate = found.disagreement
     click.echo(f"Of {found.images} photos with both scores they disagree on {found.only_first + found.only_second}:")
     click.echo(f"{rate.value:.3%} ({rate.low:.3%} to {rate.high:.3%}), at an FPR of {found.fpr:g}.")
     click.echo(f"Both flag {found.both}, only {first} {found.only_first}, only {second} {found.only_second}.")
-    emit([_differs(line) for line in found.accounts], as_json=False, empty="No account changes.")
+    emit([differs_row(line) for line in found.accounts], as_json=False, empty="No account changes.")
 
 
 @click.command()
@@ -109,20 +113,20 @@ def promote(
     """
     database = open_database()
     with database.reading() as session:
-        plan = promotions.plan(session, versions.named(session, name), force=force)
+        plan = plans.plan(session, versions.named(session, name), force=force)
     if not as_json:
-        _say_plan(plan)
+        say_plan(plan)
     if preview_only:
         plan.gate.check(max_drop)
         if as_json:
-            emit_json(_plan(plan))
+            emit_json(plan_document(plan))
         return
     with database.writing() as session:
         after = versions.named(session, name)
         row = promotions.promote(session, after, signed(reason), budget(confirm), max_drop, force=force)
         done = promotion_row(row, {version.id: version.name for version in versions.list_versions(session)})
     if as_json:
-        emit_json(_plan(plan) | done)
+        emit_json(plan_document(plan) | done)
     else:
         emit([done], as_json=False, empty="")
 
@@ -147,90 +151,3 @@ def history(*, limit: int, as_json: bool) -> None:
         names = {version.id: version.name for version in versions.list_versions(session)}
         rows = [promotion_row(row, names) for row in promotions.history(session, limit)]
     emit(rows, as_json=as_json, empty="no version was ever promoted")
-
-
-def model_row(version: ModelVersion) -> dict[str, Any]:
-    """A version in a list."""
-    return {
-        "id": version.id,
-        "name": version.name,
-        "state": version.state,
-        "sha256": version.sha256,
-        "preprocess": version.preprocess,
-        "registered_at": version.created_at,
-    }
-
-
-def promotion_row(row: Promotion, names: dict[int, str]) -> dict[str, Any]:
-    """A switch in a list."""
-    return {
-        "kind": row.kind,
-        "from": names[row.from_version_id],
-        "to": names[row.to_version_id],
-        "opened": row.opened,
-        "withdrawn": row.withdrawn,
-        "max_drop": row.max_drop,
-        "author": row.author,
-        "reason": row.reason,
-        "at": row.created_at,
-    }
-
-
-def _plan(plan: Plan) -> dict[str, Any]:
-    carried = [
-        {"policy": item.before.policy, "value_before": item.before.value} | choice_row(item.choice)
-        for item in plan.carried
-    ]
-    return {"thresholds": carried, "gate": _gate(plan.gate), "covered": plan.covered} | preview_document(plan.preview)
-
-
-def _gate(found: Gate) -> dict[str, Any]:
-    compared = [{"what": row.what, "before": row.before, "after": row.after} for row in found.compared]
-    return {"compared": compared, "unknown": found.unknown}
-
-
-def _say_plan(plan: Plan) -> None:
-    shown = _plan(plan)
-    emit(shown["thresholds"], as_json=False, empty="No policy has a threshold.")
-    emit(shown["gate"]["compared"], as_json=False, empty="The cards have no rate in common.")
-    for unknown in plan.gate.unknown:
-        click.echo(f"Unknown: {unknown}.")
-    share = "none came yet" if plan.covered is None else f"{plan.covered:.1%}"
-    click.echo(f"Of the latest photos it has scored: {share}.")
-    say_preview(plan.preview)
-
-
-def _comparison(found: Comparison, first: str, second: str) -> dict[str, Any]:
-    rate = found.disagreement
-    return {
-        "fpr": found.fpr,
-        "thresholds": {first: found.thresholds[0], second: found.thresholds[1]},
-        "images": found.images,
-        "both": found.both,
-        "only": {first: found.only_first, second: found.only_second},
-        "disagreement": {"value": rate.value, "low": rate.low, "high": rate.high},
-        "accounts": [_differs(line) for line in found.accounts],
-    }
-
-
-def _differs(line: Differs) -> dict[str, Any]:
-    return {
-        "account": line.account_id,
-        "policy": line.policy,
-        "first": line.first,
-        "second": line.second,
-        "flagged_by": line.flagged_by,
-    }
-
-
-def _say_model(document: dict[str, Any]) -> None:
-    for name, value in document.items():
-        if name not in ("card", "references", "thresholds"):
-            click.echo(f"{name.replace('_', ' '):<16} {value}")
-    for key in ("licence", "intended_use"):
-        click.echo(f"{key.replace('_', ' '):<16} {document['card'].get(key, '')}")
-    quality = document["card"].get("quality") or {"engines": {}}
-    engines = [{"engine": name} | row for name, row in quality["engines"].items()]
-    emit(engines, as_json=False, empty="Its card measures no engine.")
-    emit(document["references"], as_json=False, empty="It has no reference reals.")
-    emit(document["thresholds"], as_json=False, empty="No threshold is set for it.")

@@ -29,7 +29,10 @@ def pause(*, what: str, reason: str, as_json: bool) -> None:
 @reason_option
 @json_option
 def resume(*, what: str, reason: str, as_json: bool) -> None:
-    """Go on. What was scored while flagging was paused flags with `unmask threshold apply`."""
+    """Go on flagging or scoring.
+
+    What was scored while flagging was paused flags with `unmask threshold apply`.
+    """
     with open_database().writing() as session:
         row = _row(pauses.resume(session, what, signed(reason)))
     emit([row], as_json=as_json, empty="")

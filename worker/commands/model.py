@@ -8,7 +8,8 @@ import click
 
 from db import versions
 from db.cli import open_database
-from db.commands.model import compare_models, history, list_models, model_row, promote, rollback, shadow, show
+from db.commands.model import compare_models, history, list_models, promote, rollback, shadow, show
+from db.commands.show_model import model_row
 from db.output import emit, json_option
 
 

@@ -13,8 +13,10 @@ from db import references, versions
 from db.cli import open_database
 from db.commands.options import signed
 from db.output import emit, json_option
-from db.references import Origin
+from db.references import Built, Origin
+from db.reviewed import reviewed
 from db.schema import ReferenceSet
+from db.session import Database
 from worker.errors import UsageError
 
 _REQUIRED = ("path", "label")
@@ -27,24 +29,31 @@ def reference() -> None:
 
 @reference.command()
 @click.argument("name")
-@click.option("--manifest", type=click.Path(path_type=Path, dir_okay=False), required=True, help="CSV: path,label.")
+@click.option("--manifest", type=click.Path(path_type=Path, dir_okay=False), help="CSV with columns path,label.")
+@click.option("--from-reviews", is_flag=True, help="Photos of the platform, less those that reviewers confirmed.")
 @click.option("--model", help="Which version scores them; the active one when not given.")
 @json_option
-def build(*, name: str, manifest: Path, model: str | None, as_json: bool) -> None:
-    """Score a manifest's real photos once and keep the scores, without a pixel, under this name.
+def build(*, name: str, manifest: Path | None, from_reviews: bool, model: str | None, as_json: bool) -> None:
+    """Keep the scores of real photos, without a pixel, under this name.
 
-    Photos of the split "train" are left out: a model knows them. Exits with 1 when some could not be scored.
+    Of a manifest the real ones are scored, but those of the split "train", which a model knows; exits with 1 when some
+    could not be. From reviews the scores are there already, and the false positive rate is an upper limit.
     """
-    photos = _reals(manifest)
+    if (manifest is None) == (not from_reviews):
+        raise click.UsageError("needs --manifest CSV or --from-reviews: one of them")
     database = open_database()
     with database.reading() as session:
         version = versions.named(session, model) if model else versions.active(session)
-    scores, digest = _scores(photos, version.sha256)
+    left_out = 0
+    if manifest is None:
+        found = _reviewed(database, version.name)
+    else:
+        found, left_out = _scored(manifest, version.sha256)
     with database.writing() as session:
-        origin = Origin(str(manifest), digest, signed("").author)
-        row = _row(references.add(session, versions.named(session, version.name), name, scores, origin), version.name)
+        added = references.add(session, versions.named(session, version.name), name, found.scores, found.origin)
+        row = _row(added, version.name)
     emit([row], as_json=as_json, empty="")
-    sys.exit(0 if len(scores) == len(photos) else 1)
+    sys.exit(1 if left_out else 0)
 
 
 @reference.command("list")
@@ -55,6 +64,18 @@ def list_references(*, as_json: bool) -> None:
         names = {version.id: version.name for version in versions.list_versions(session)}
         rows = [_row(row, names[row.version_id]) for row in references.list_sets(session)]
     emit(rows, as_json=as_json, empty="none was built: unmask reference build NAME --manifest CSV")
+
+
+def _reviewed(database: Database, model: str) -> Built:
+    with database.reading() as session:
+        return reviewed(session, versions.named(session, model), signed("").author)
+
+
+def _scored(manifest: Path, sha256: str) -> tuple[Built, int]:
+    """The manifest's reals as this version scores them, and how many it could not."""
+    photos = _reals(manifest)
+    scores, digest = _scores(photos, sha256)
+    return Built(scores, Origin(str(manifest), digest, signed("").author)), len(photos) - len(scores)
 
 
 def _reals(manifest: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from db import pauses, policies, promotions, references, scores, thresholds, versions
+from db import pauses, plans, policies, promotions, references, scores, thresholds, versions
 from db.changes import Budget
 from db.comparison import compare
 from db.errors import ConflictError, DbError, NotFoundError
@@ -149,7 +149,7 @@ def test_a_promotion_carries_the_fpr_over_and_changes_exactly_the_accounts_that_
 ) -> None:
     upload(both=(0.999, 0.499), neither=(0.5, 0.1), one=(0.999, 0.2), two=(0.2, 0.499))
     with database.reading() as session:
-        plan = promotions.plan(session, session.get_one(ModelVersion, pair[1]))
+        plan = plans.plan(session, session.get_one(ModelVersion, pair[1]))
     assert [item.choice.value for item in plan.carried] == [pytest.approx(0.49725)]
     assert [line.account_id for line in plan.preview.opens] == ["two"]
     assert [line.account_id for line in plan.preview.closes] == ["one"]

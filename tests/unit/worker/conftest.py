@@ -78,19 +78,6 @@ def settings_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> Da
     return database
 
 
-@pytest.fixture(scope="session")
-def other_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny network with another last layer: other scores for the same photos."""
-    from trainer.checkpoint import load, save
-
-    detector, card = load(tiny_checkpoint)
-    for parameter in detector.head.parameters():
-        parameter.data.add_(0.05)
-    path = tmp_path_factory.mktemp("other") / "checkpoint.safetensors"
-    save(detector, card.model_copy(update={"name": "other"}), path)
-    return path
-
-
 @pytest.fixture
 def media(tmp_path: Path, photo: Path) -> Path:
     """A folder with photos a.jpg to e.jpg."""

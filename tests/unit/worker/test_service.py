@@ -20,8 +20,9 @@ from trainer.preprocess import Pixels
 from worker import selftest
 from worker.errors import ScoringError, StoppingError
 from worker.models import Models
+from worker.outcome import Done
 from worker.scorer import Scorer
-from worker.service import Done, Service, new_owner
+from worker.service import Service, new_owner
 from worker.settings import WorkerSettings
 
 PATIENCE_S = 60

@@ -1,0 +1,254 @@
+"""The story of a policy and two model versions, by a person's commands, on real workers that are never restarted."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as Pillow
+from sqlalchemy import func, select
+
+from db import images
+from db.clock import moment
+from db.images import NewImage
+from db.schema import Case, Flag, Image, Score
+from db.session import Database
+
+#: Loading torch on a busy machine takes its time.
+PATIENCE_S = 300
+PHOTOS = 12
+#: Half of the twelve photos may be flagged: a reference of six would do for that.
+FPR = "0.5"
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+class Platform:
+    """What a trust & safety team has: a database, workers, commands, and photos that come in."""
+
+    def __init__(self, database: Database, environment: dict[str, str], folder: Path) -> None:
+        self.database = database
+        self.environment = environment
+        self.folder = folder
+        self.log = folder / "worker.log"
+        self.uploaded = 0
+
+    def unmask(self, *words: str, status: int = 0) -> Any:
+        """A command's JSON."""
+        command = [sys.executable, "-m", "worker", *words, "--json"]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        return json.loads(done.stdout) if done.stdout else done.stderr
+
+    @contextmanager
+    def worker(self, end: signal.Signals = signal.SIGTERM) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker process, ended by a signal."""
+        command = [sys.executable, "-m", "worker", "worker"]
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        try:
+            yield process
+            process.send_signal(end)
+            process.wait(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+
+    @contextmanager
+    def uploads(self, pause_s: float = 0.1) -> Iterator[None]:
+        """Photos come in all the time, each of another account."""
+        stopped = threading.Event()
+        thread = threading.Thread(target=self._upload_until, args=[stopped, pause_s], daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+    def upload(self) -> str:
+        """One photo."""
+        name = f"i{self.uploaded:05}"
+        url = f"{self.uploaded % PHOTOS}.jpg"
+        self.uploaded += 1
+        with self.database.writing() as session:
+            images.add(session, [NewImage(name, name, url)], -1)
+        return name
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Fails with the worker's last words when it takes too long."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not done():
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.2)
+
+    def drained(self) -> bool:
+        with self.database.reading() as session:
+            return images.counts(session)["pending"] == 0
+
+    def scores(self, version_id: int) -> dict[str, float]:
+        with self.database.reading() as session:
+            statement = select(Score.image_id, Score.score).where(Score.version_id == version_id)
+            return dict(session.execute(statement).all())
+
+    def flagged(self) -> set[str]:
+        with self.database.reading() as session:
+            return set(session.scalars(select(Flag.image_id).join(Case).where(Case.state == "open")))
+
+    def now(self) -> datetime:
+        with self.database.reading() as session:
+            found: datetime = session.execute(select(moment())).scalar_one()
+            return found
+
+    def uploaded_between(self, start: datetime, end: datetime) -> set[str]:
+        with self.database.reading() as session:
+            return set(session.scalars(select(Image.id).where(Image.created_at > start, Image.created_at < end)))
+
+    def _upload_until(self, stopped: threading.Event, pause_s: float) -> None:
+        while not stopped.wait(pause_s):
+            self.upload()
+
+
+@pytest.fixture
+def platform(
+    database: Database,
+    database_url: str,
+    broker_url: str,
+    photo: Path,
+    tiny_checkpoint: Path,
+    other_checkpoint: Path,
+    tmp_path: Path,
+) -> Platform:
+    """Two registered models, a reference set of twelve real photos that both have scored, and a threshold."""
+    media = tmp_path / "media"
+    media.mkdir()
+    _photos(photo, media)
+    environment = os.environ | {
+        "UNMASK_DATABASE_URL": database_url,
+        "UNMASK_BROKER_URL": broker_url,
+        "UNMASK_MODELS_DIR": str(tmp_path / "models"),
+        "UNMASK_MEDIA_ROOT": str(media),
+        "UNMASK_RUN_DIR": str(tmp_path / "run"),
+        "UNMASK_DEVICE": "cpu",
+        "UNMASK_ACTOR": "pat",
+        "UNMASK_FLOOD_BUDGET": "100000",
+    }
+    found = Platform(database, environment, tmp_path)
+    found.unmask("model", "register", str(tiny_checkpoint))
+    found.unmask("model", "register", str(other_checkpoint))
+    for name in ("tiny", "other"):
+        found.unmask("reference", "build", "ours", "--manifest", str(media / "manifest.csv"), "--model", name)
+    found.unmask("threshold", "set", "--fpr", FPR, "--reference", "ours")
+    return found
+
+
+def test_a_shadow_is_promoted_and_rolled_back_under_load_and_no_image_is_scored_by_neither(platform: Platform) -> None:
+    first, second = (row["id"] for row in platform.unmask("model", "list"))
+    with platform.worker(), platform.uploads():
+        platform.until(lambda: len(platform.scores(first)) > PHOTOS)
+        platform.unmask("model", "shadow", "other")
+        platform.until(lambda: len(platform.scores(second)) > PHOTOS)
+        platform.until(lambda: platform.unmask("model", "promote", "other", "--preview")["covered"] == 1)
+        platform.unmask("model", "promote", "other", "--reason", "better", "--force")
+        promoted = platform.now()
+        platform.until(lambda: len(platform.uploaded_between(promoted, platform.now())) > 2 * PHOTOS)
+        before_rollback = platform.now()
+        platform.unmask("model", "rollback", "--reason", "worse")
+        rolled_back = platform.now()
+        platform.until(lambda: len(platform.uploaded_between(rolled_back, platform.now())) > PHOTOS)
+    with platform.worker():
+        platform.until(platform.drained)
+    by_first, by_second = platform.scores(first), platform.scores(second)
+    with platform.database.reading() as session:
+        assert images.counts(session) == {
+            "pending": 0,
+            "scored": platform.uploaded,
+            "failed": 0,
+            "not_scorable": 0,
+        }
+    assert set(by_first) | set(by_second) == {f"i{number:05}" for number in range(platform.uploaded)}
+    assert platform.uploaded_between(promoted, before_rollback) <= set(by_second)
+    assert platform.uploaded_between(rolled_back, platform.now()) <= set(by_first)
+    (threshold,) = platform.unmask("threshold", "show")
+    assert threshold["model"] == "tiny"
+    assert platform.flagged() == {image for image, score in by_first.items() if score >= threshold["value"]}
+    assert 0 < len(platform.flagged()) < len(by_first), "the threshold tells no photos apart"
+
+
+def test_a_threshold_is_shown_applied_and_followed_by_workers(platform: Platform) -> None:
+    with platform.worker():
+        for _ in range(PHOTOS):
+            platform.upload()
+        platform.until(platform.drained)
+        before = platform.flagged()
+        shown = platform.unmask("threshold", "preview", "--fpr", "0.25", "--reference", "ours")
+        platform.unmask("threshold", "set", "--fpr", "0.25", "--reference", "ours", "--reason", "fewer")
+        assert platform.flagged() == before - {line["account"] for line in shown["withdraws"]}
+        assert shown["withdraws"]
+        for _ in range(PHOTOS):
+            platform.upload()
+        platform.until(platform.drained)
+    (first,) = (row["id"] for row in platform.unmask("model", "list") if row["state"] == "active")
+    (threshold,) = platform.unmask("threshold", "show")
+    scores = platform.scores(first)
+    assert platform.flagged() == {image for image, score in scores.items() if score >= threshold["value"]}
+
+
+def test_a_rescore_is_killed_and_resumed_and_a_flag_is_computed_again(platform: Platform) -> None:
+    first, second = (row["id"] for row in platform.unmask("model", "list"))
+    for _ in range(2 * PHOTOS):
+        platform.upload()
+    with platform.worker():
+        platform.until(platform.drained)
+    platform.unmask("model", "shadow", "other")
+    assert platform.unmask("rescore", "--model", "other", "--dry-run")[0]["images"] == 2 * PHOTOS
+    platform.unmask("rescore", "--model", "other", "--rate", "4")
+    with platform.worker(signal.SIGKILL):
+        platform.until(lambda: len(platform.scores(second)) > 2)
+    killed_after = len(platform.scores(second))
+    with platform.worker():
+        platform.until(lambda: platform.unmask("rescore")[0]["state"] == "done")
+    assert 2 < killed_after < len(platform.scores(second)) == 2 * PHOTOS
+    _verify(platform, first)
+
+
+def _verify(platform: Platform, version_id: int) -> None:
+    (case,) = platform.unmask("cases", "list", "--limit", "1")
+    (row,) = platform.unmask("cases", "verify", str(case["case"]))
+    assert (row["outcome"], row["recorded"]) == ("match", platform.scores(version_id)[row["image"]])
+    with platform.database.reading() as session:
+        url = session.get_one(Image, row["image"]).url or ""
+        assert session.scalar(select(func.count(Case.id))) or 0
+    path = Path(platform.environment["UNMASK_MEDIA_ROOT"]) / url
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2] + b"\xff\xd9more")
+    (changed,) = platform.unmask("cases", "verify", str(case["case"]), status=1)
+    assert changed["outcome"] == "changed"
+    path.unlink()
+    (gone,) = platform.unmask("cases", "verify", str(case["case"]), status=1)
+    assert (gone["outcome"], gone["computed"]) == ("gone", None)
+    original = platform.folder / "original.jpg"
+    original.write_bytes(whole)
+    (given,) = platform.unmask("cases", "verify", str(case["case"]), "--file", str(original))
+    assert given["outcome"] == "match"
+
+
+def _photos(photo: Path, folder: Path) -> None:
+    """Parts of one photograph, that score differently, and their manifest."""
+    with Pillow.open(photo) as whole:
+        for number in range(PHOTOS):
+            side = 120 + 30 * number
+            whole.crop((10 * number, 8 * number, 10 * number + side, 8 * number + side)).save(folder / f"{number}.jpg")
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label"])
+        rows.writerows([f"{number}.jpg", "real"] for number in range(PHOTOS))

@@ -1,0 +1,34 @@
+"""What came of one image: a score, and what it was scored with, or a reason why not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from db import scores
+from db.images import Failure
+from db.scores import Scored
+from worker.models import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An image's score, and what it was scored with."""
+
+    scored: Scored
+    pair: Pair
+
+    @property
+    def image_id(self) -> str:
+        """Whose score it is."""
+        return self.scored.image_id
+
+
+Outcome = Done | Failure
+
+
+def record_done(session: Session, done: Sequence[Done]) -> None:
+    """By what they were scored with: around a switch of versions a batch may hold two kinds."""
+    for pair in dict.fromkeys(item.pair for item in done):
+        beside_by = pair.shadow.made_by if pair.shadow is not None else None
+        scores.record(session, [item.scored for item in done if item.pair is pair], pair.active.made_by, beside_by)
