@@ -2,7 +2,9 @@
 
 import random
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import click
 
@@ -13,16 +15,21 @@ from tests.chaos.run import Row, run, table
 @click.option("--seed", type=int, help="Of an earlier run, to have it again; by chance when not given.")
 @click.option("--quick", is_flag=True, help="The two-minute version that `make test` runs.")
 @click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Workers side by side.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Keep everything here, the workers' logs above all.")
 @click.option("--only", default="", help="Faults whose name holds this.")
 @click.option("--on", "kinds", multiple=True, type=click.Choice(["postgresql", "sqlite"]), help="Both, unless given.")
-def chaos(*, seed: int | None, quick: bool, workers: int, only: str, kinds: tuple[str, ...]) -> None:
+def chaos(
+    *, seed: int | None, quick: bool, workers: int, folder: Path | None, only: str, kinds: tuple[str, ...]
+) -> None:
     """Harm the whole system in every way that we know, and see that nothing is lost and nothing is scored twice."""
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {seed}", err=True)
     start = time.monotonic()
     rows: list[Row] = []
-    for kind in kinds or ("postgresql", "sqlite"):
-        rows += run(kind, seed, quick=quick, workers=workers, only=only)
+    with tempfile.TemporaryDirectory(prefix="unmask-chaos-") as temporary:
+        for kind in kinds or ("postgresql", "sqlite"):
+            (place := (folder or Path(temporary)) / kind).mkdir(parents=True)
+            rows += run(kind, seed, place, quick=quick, workers=workers, only=only)
     click.echo(table(rows))
     click.echo(f"\nSeed {seed}, {time.monotonic() - start:.0f} s.")
     sys.exit(0 if all(row.is_clean for row in rows) else 1)

@@ -1,7 +1,6 @@
 """A run: fault after fault, each followed by a drain and by a look at the record."""
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,19 +37,18 @@ class Row:
         return not (self.lost or self.duplicated or self.wrong)
 
 
-def run(kind: str, seed: int, *, quick: bool, workers: int, only: str = "") -> Iterator[Row]:
-    """All faults on one database; those whose name holds ``only`` where given."""
+def run(kind: str, seed: int, folder: Path, *, quick: bool, workers: int, only: str = "") -> Iterator[Row]:
+    """All faults on one database, or those whose name holds ``only``; logs and all else lie in ``folder``."""
     chosen = [(fault, times) for fault, times in plan(kind, seed, quick=quick) if only in fault.name]
-    with tempfile.TemporaryDirectory(prefix="unmask-chaos-") as folder:
-        absence_s = 6.0 if quick else 30.0
-        with world(kind, seed, Path(folder), workers, absence_s) as made:
-            for fault, times in chosen:
-                if not _is_possible(fault, made):
-                    _note(f"left out, since this process may not mount a disk: {fault.name}")
-                    continue
+    if not chosen:
+        return
+    with world(kind, seed, folder, workers, absence_s=6.0 if quick else 30.0) as made:
+        for fault, times in chosen:
+            if _is_possible(fault, made):
                 yield _suffer(made, _NAMES[kind], fault, times)
-            if chosen:
-                yield _end(made, _NAMES[kind])
+            else:
+                _note(f"left out, since this process may not mount a disk: {fault.name}")
+        yield _end(made, _NAMES[kind])
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -85,8 +83,10 @@ def _suffer(made: World, database: str, fault: Fault, times: int) -> Row:
     drain_s = made.drain()
     made.pool.excused = frozenset()
     _limit_deaths(made, fault, made.pool.ends.total() - deaths)
-    seconds = time.monotonic() - start
-    return _row(made, database, fault.name, times, drain_s, seconds)
+    row = _row(made, database, fault.name, times, drain_s, time.monotonic() - start)
+    if not row.is_clean:
+        made.pool.destroy()  # the next fault is judged by itself
+    return row
 
 
 def _limit_deaths(made: World, fault: Fault, deaths: int) -> None:

@@ -1,5 +1,7 @@
 """Whatever dies, nothing is lost and nothing is scored twice: the short version of ``make chaos``."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.chaos.run import run
@@ -10,8 +12,8 @@ SEED = 4
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
-def test_nothing_is_lost_and_nothing_is_scored_twice_whatever_dies(kind: str) -> None:
-    rows = list(run(kind, SEED, quick=True, workers=2))
+def test_nothing_is_lost_and_nothing_is_scored_twice_whatever_dies(kind: str, tmp_path: Path) -> None:
+    rows = list(run(kind, SEED, tmp_path, quick=True, workers=2))
 
     assert [row for row in rows if not row.is_clean] == []
     assert all(row.images > 0 for row in rows[:-1])
