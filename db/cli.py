@@ -1,12 +1,12 @@
-"""Admin commands on the record: ``unmask db|threshold|cases|failures``. None of them needs torch or a broker."""
+"""Admin commands on the record: ``unmask db|threshold|cases``. None of them needs torch or a broker."""
 
 from typing import Any
 
 import click
 
-from db import cases, images, thresholds, versions
+from db import cases, thresholds, versions
 from db.output import emit, emit_json, json_option
-from db.schema import CASE_STATES, Case, Image, Threshold
+from db.schema import CASE_STATES, Case, Threshold
 from db.session import Database
 from db.settings import DatabaseSettings, actor
 
@@ -113,21 +113,6 @@ def cases_show(*, case_id: int, as_json: bool) -> None:
         emit(photos, as_json=False, empty="no photos")
 
 
-@click.group("failures")
-def failures_group() -> None:
-    """Images that could not be scored, each with its reason."""
-
-
-@failures_group.command("list")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
-@json_option
-def failures_list(*, limit: int, as_json: bool) -> None:
-    """Images without a score, the latest first."""
-    with open_database().reading() as session:
-        rows = [_failure_row(image) for image in images.failures(session, limit)]
-    emit(rows, as_json=as_json, empty="every image that was tried has a score")
-
-
 def _threshold_row(threshold: Threshold, model: str) -> dict[str, Any]:
     return {
         "policy": threshold.policy,
@@ -146,16 +131,4 @@ def _case_row(case: Case) -> dict[str, Any]:
         "policy": case.policy,
         "state": case.state,
         "opened_at": case.created_at,
-    }
-
-
-def _failure_row(image: Image) -> dict[str, Any]:
-    return {
-        "image": image.id,
-        "account": image.account_id,
-        "state": image.state,
-        "reason": image.reason,
-        "detail": image.detail,
-        "attempts": image.attempts,
-        "at": image.changed_at,
     }

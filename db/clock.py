@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, DateTime, Dialect, Float, TypeDecorator
+from sqlalchemy import ColumnElement, DateTime, Dialect, Float, TypeDecorator
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement, bindparam
@@ -37,8 +37,8 @@ class moment(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL functi
     type = UtcDateTime()
     inherit_cache = True
 
-    def __init__(self, seconds: float | BindParameter[float] = 0.0) -> None:
-        given = isinstance(seconds, BindParameter)
+    def __init__(self, seconds: float | ColumnElement[float] = 0.0) -> None:
+        given = isinstance(seconds, ColumnElement)
         super().__init__(seconds if given else bindparam(None, seconds, type_=Float))
 
 

@@ -13,6 +13,10 @@ class DatabaseError(DbError):
     """The database is away, of an older or newer schema, or refuses what it was asked."""
 
 
+class DatabaseAwayError(DatabaseError):
+    """The database cannot be reached, or cannot write, for now: the same again may succeed later."""
+
+
 class NotFoundError(DbError):
     """Something that was asked for by name is not in the record."""
 

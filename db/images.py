@@ -1,18 +1,16 @@
-"""Images waiting for a score: adding them, taking them in hand, and giving them up with a reason.
+"""Images waiting for a score: adding them, taking them in hand, and letting go of them with a reason."""
 
-An image is *due* when its ``next_attempt_at`` has come and nobody has it in hand; the sweeper sends what is due.
-"""
-
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Float, Update, bindparam, func, or_, select, update
+from sqlalchemy import Boolean, ColumnElement, Float, String, Text, case, column, false, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import moment
 from db.errors import ConflictError
-from db.insert import insert
+from db.insert import given, insert
 from db.schema import ID_LENGTH, Image
 
 
@@ -28,13 +26,24 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An image in hand: what a worker must know to score it. ``attempts`` counts this one."""
+    """An image in hand: what a worker must know to score it. ``attempts`` counts this one.
+
+    ``losses`` counts the attempts whose worker was never heard of again; ``overdue`` says that the image has been
+    waiting for longer than is worth another try.
+    """
 
     image_id: str
     account_id: str | None
     url: str | None
     policy: str
     attempts: int
+    losses: int = 0
+    overdue: bool = False
+
+    @property
+    def tries(self) -> int:
+        """Attempts that came to an end, this one included: those that count against a limit."""
+        return self.attempts - self.losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,78 +83,80 @@ def add(session: Session, images: Sequence[NewImage], resend_s: float) -> list[s
     return [image.id for image in images if image.id in added]
 
 
-def lease(session: Session, ids: Collection[str], owner: str, lease_s: float) -> list[Job]:
-    """Take these images in hand, those that are pending and in nobody else's; one statement for all."""
+def lease(
+    session: Session, ids: Collection[str], owner: str, lease_s: float, deadline_s: float = math.inf
+) -> list[Job]:
+    """Take these images in hand, those that are pending and in nobody else's; one statement for all.
+
+    An image that still has an owner was lost with it. One that came in ``deadline_s`` ago, or earlier, is overdue.
+    """
     free = (
         select(Image.id)
-        .where(Image.id.in_(ids), Image.state == "pending", _not_in_hand())
+        .where(Image.id.in_(ids), Image.state == "pending", not_in_hand())
         .order_by(Image.id)
         .with_for_update(skip_locked=True)
     )
+    overdue = Image.created_at <= moment(-deadline_s) if math.isfinite(deadline_s) else false()
     statement = (
         update(Image)
         .where(Image.id.in_(free))
-        .values(lease_owner=owner, lease_until=moment(lease_s), attempts=Image.attempts + 1)
-        .returning(Image.id, Image.account_id, Image.url, Image.policy, Image.attempts)
-        .execution_options(synchronize_session=False)
-    )
-    return [Job(*row) for row in session.execute(statement)]
-
-
-def take_due(session: Session, limit: int, resend_s: float) -> list[str]:
-    """Ids of images that should be sent now, the oldest; they come again after ``resend_s`` unless taken in hand."""
-    due = (  # a CTE runs once; a plan may run a subquery again for each row, and so take more than ``limit``
-        select(Image.id)
-        .where(Image.state == "pending", Image.next_attempt_at <= moment(), _not_in_hand())
-        .order_by(Image.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    statement = (
-        update(Image)
-        .where(Image.id.in_(select(due.c.id)))
-        .values(next_attempt_at=moment(resend_s))
-        .returning(Image.id)
-        .execution_options(synchronize_session=False)
-    )
-    return list(session.scalars(statement))
-
-
-def park_exhausted(session: Session, max_attempts: int) -> list[str]:
-    """Give up images that were taken in hand ``max_attempts`` times and never came back: they kill their workers."""
-    statement = (
-        update(Image)
-        .where(
-            Image.state == "pending",
-            Image.next_attempt_at <= moment(),
-            _not_in_hand(),
-            Image.attempts >= max_attempts,
-        )
         .values(
-            state="failed",
-            reason=func.coalesce(Image.reason, "worker_lost"),
-            detail=func.coalesce(Image.detail, f"no result after {max_attempts} attempts"),
+            lease_owner=owner,
+            lease_until=moment(lease_s),
+            attempts=Image.attempts + 1,
+            losses=Image.losses + case((Image.lease_owner.is_not(None), 1), else_=0),
+            sends=0,
+        )
+        .returning(Image.id, Image.account_id, Image.url, Image.policy, Image.attempts, Image.losses, overdue)
+        .execution_options(synchronize_session=False)
+    )
+    return [Job(*row[:-1], overdue=bool(row[-1])) for row in session.execute(statement)]
+
+
+def put_back(session: Session, failures: Sequence[Failure], owner: str) -> None:
+    """Let go of images that were not scored, each with its reason: for another attempt, or for good.
+
+    Only of those that ``owner`` still has in hand: of what another took over meanwhile, that other one decides.
+    """
+    if not failures:
+        return
+    columns = [column("id", String), column("reason", String), column("detail", Text), column("retry_s", Float)]
+    rows = given([*columns, column("final", Boolean)], [_row(failure) for failure in failures])
+    pause = moment(rows.c.retry_s)
+    statement = (
+        update(Image)
+        .where(Image.id == rows.c.id, *_held_by(owner))
+        .values(
+            state=case((rows.c.final, "failed"), else_="pending"),
+            reason=rows.c.reason,
+            detail=rows.c.detail,
+            next_attempt_at=pause,
             lease_owner=None,
-            lease_until=None,
+            lease_until=pause,  # or a second message would skip the pause
             changed_at=moment(),
         )
-        .returning(Image.id)
+    )
+    session.connection().execute(statement)
+
+
+def release(session: Session, ids: Collection[str], owner: str, *, lost: bool = False) -> None:
+    """Let go of images that ``owner`` has in hand and could not finish, for another to take at once.
+
+    As if they had never been taken; ``lost``: as if it had died of one of them.
+    """
+    statement = (
+        update(Image)
+        .where(Image.id.in_(ids), *_held_by(owner))
+        .values(
+            attempts=Image.attempts - (0 if lost else 1),
+            losses=Image.losses + (1 if lost else 0),
+            next_attempt_at=moment(),
+            lease_owner=None,
+            lease_until=None,
+        )
         .execution_options(synchronize_session=False)
     )
-    return list(session.scalars(statement))
-
-
-def put_back(session: Session, failures: Sequence[Failure]) -> None:
-    """Let go of images that were not scored, each with its reason: for another attempt, or for good."""
-    for final in (True, False):
-        rows = [
-            {"b_id": f.image_id, "b_reason": f.reason, "b_detail": f.detail, "b_retry": f.retry_s or 0.0}
-            for f in sorted(failures, key=lambda f: f.image_id)
-            if (f.retry_s is None) == final
-        ]
-        if rows:
-            session.connection().execute(_put_back_statement(final=final), rows)
+    session.execute(statement)
 
 
 def counts(session: Session) -> dict[str, int]:
@@ -156,8 +167,18 @@ def counts(session: Session) -> dict[str, int]:
 
 def in_hand(session: Session) -> int:
     """How many images workers have in hand."""
-    statement = select(func.count()).where(Image.state == "pending", Image.lease_until > moment())
-    return session.scalar(statement) or 0
+    return sum(in_hand_by(session).values())
+
+
+def in_hand_by(session: Session) -> dict[str, int]:
+    """How many images each worker has in hand."""
+    statement = (
+        select(Image.lease_owner, func.count())
+        .where(Image.state == "pending", Image.lease_owner.is_not(None), Image.lease_until > moment())
+        .group_by(Image.lease_owner)
+        .order_by(Image.lease_owner)
+    )
+    return {owner: count for owner, count in session.execute(statement) if owner is not None}
 
 
 def oldest_pending(session: Session) -> datetime | None:
@@ -165,28 +186,17 @@ def oldest_pending(session: Session) -> datetime | None:
     return session.scalar(select(func.min(Image.created_at)).where(Image.state == "pending"))
 
 
-def failures(session: Session, limit: int) -> list[Image]:
-    """Images that were given up, the latest first."""
-    statement = select(Image).where(Image.state.in_(("failed", "not_scorable"))).order_by(Image.changed_at.desc())
-    return list(session.scalars(statement.limit(limit)))
-
-
-def _not_in_hand() -> ColumnElement[bool]:
+def not_in_hand() -> ColumnElement[bool]:
+    """Whether an image may be taken: nobody has it, or whoever had it was lost, and no pause is left."""
     return or_(Image.lease_until.is_(None), Image.lease_until <= moment())
 
 
-def _put_back_statement(*, final: bool) -> Update:
-    """For an executemany; an image that was scored in the meantime, by another worker, stays scored."""
-    statement = update(Image).where(Image.id == bindparam("b_id"), Image.state == "pending")
-    return statement.values(
-        state="failed" if final else "pending",
-        reason=bindparam("b_reason"),
-        detail=bindparam("b_detail"),
-        next_attempt_at=moment(bindparam("b_retry", type_=Float)),
-        lease_owner=None,
-        lease_until=None,
-        changed_at=moment(),
-    )
+def _held_by(owner: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return Image.state == "pending", Image.lease_owner == owner
+
+
+def _row(failure: Failure) -> tuple[str, str, str, float, bool]:
+    return failure.image_id, failure.reason, failure.detail, failure.retry_s or 0.0, failure.retry_s is None
 
 
 def _check_same(session: Session, images: Sequence[NewImage]) -> None:

@@ -88,12 +88,15 @@ class Image(Base):
     url: Mapped[str | None]
     policy: Mapped[str] = mapped_column(String(ID_LENGTH), server_default="default")
     state: Mapped[str] = mapped_column(String(16), server_default="pending")
-    #: Which worker has it in hand, and until when it may.
+    #: Which worker process has it in hand. Until ``lease_until`` nobody (else) may take it: it is in hand, or pauses.
     lease_owner: Mapped[str | None] = mapped_column(String(ID_LENGTH))
     lease_until: Mapped[datetime | None]
+    #: How often it was taken in hand, and how often whoever did was never heard of again.
     attempts: Mapped[int] = mapped_column(server_default="0")
-    #: When the sweeper sends it (again), unless it is scored or in hand by then.
+    losses: Mapped[int] = mapped_column(server_default="0")
+    #: When the sweeper sends it (again), unless it is scored or in hand by then; and how often it did so for nothing.
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=now())
+    sends: Mapped[int] = mapped_column(server_default="0")
     #: Why it was not scored (or not yet): a code that can be counted, and a sentence for people.
     reason: Mapped[str | None] = mapped_column(String(64))
     detail: Mapped[str | None]
@@ -260,7 +263,29 @@ class Request(Base):
     kind: Mapped[str] = mapped_column(String(16))
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
     state: Mapped[str] = mapped_column(String(16), server_default="pending")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    #: Why it failed (or not yet succeeded): a code, and a sentence for people.
     reason: Mapped[str | None]
+    detail: Mapped[str | None]
     author: Mapped[str] = mapped_column(String(ID_LENGTH))
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=now())
     created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Lock(Base):
+    """What one process does at a time, such as sweeping: who may, until when, and when it last did."""
+
+    __tablename__ = "locks"
+
+    name: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(ID_LENGTH))
+    until: Mapped[datetime]
+    beat: Mapped[datetime]
+
+
+class SchemaSupport(Base):
+    """A revision whose software may still use this schema; kept by migrations."""
+
+    __tablename__ = "schema_support"
+
+    revision: Mapped[str] = mapped_column(String(32), primary_key=True)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Integer, String, column, select, update
 from sqlalchemy.orm import Session
 
 from db.cases import Flagged, raise_flags
 from db.clock import moment
-from db.insert import insert
+from db.insert import given, insert
 from db.schema import Image, Score
 from db.thresholds import Standing, standing
 
@@ -73,9 +73,15 @@ def _insert(session: Session, scored: Sequence[Scored], made_by: Provenance) -> 
 
 
 def _mark_scored(session: Session, scored: Sequence[Scored]) -> None:
+    columns = [
+        column("id", String),
+        column("sha256", String),
+        *(column(n, Integer) for n in ("bytes", "width", "height")),
+    ]
+    rows = given(columns, [(item.image_id, item.sha256, item.bytes, item.width, item.height) for item in scored])
     statement = (
         update(Image)
-        .where(Image.id == bindparam("b_id"), Image.state != "scored")
+        .where(Image.id == rows.c.id, Image.state != "scored")
         .values(
             state="scored",
             reason=None,
@@ -83,15 +89,13 @@ def _mark_scored(session: Session, scored: Sequence[Scored]) -> None:
             lease_owner=None,
             lease_until=None,
             changed_at=moment(),
-            sha256=bindparam("b_sha256"),
-            bytes=bindparam("b_bytes"),
-            width=bindparam("b_width"),
-            height=bindparam("b_height"),
+            sha256=rows.c.sha256,
+            bytes=rows.c.bytes,
+            width=rows.c.width,
+            height=rows.c.height,
         )
     )
-    fields = ("sha256", "bytes", "width", "height")
-    rows = [{"b_id": item.image_id} | {f"b_{field}": getattr(item, field) for field in fields} for item in scored]
-    session.connection().execute(statement, rows)
+    session.connection().execute(statement)
 
 
 def _flagged(scored: Sequence[Scored], score_ids: dict[str, int], thresholds: dict[str, Standing]) -> list[Flagged]:

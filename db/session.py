@@ -9,11 +9,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from db.errors import DatabaseError
+from db.away import is_away
+from db.errors import DatabaseAwayError, DatabaseError
+from db.schema import SchemaSupport
 
 #: How long a writer waits for another to finish on SQLite, and for a connection to PostgreSQL.
 BUSY_TIMEOUT_S = 30
@@ -57,10 +60,11 @@ class Database:
         return before, head()
 
     def check_schema(self) -> None:
-        """Refuse a database whose schema is not this software's."""
+        """Refuse a database whose schema is not this software's, nor a later one that says it still serves it."""
         with self._translated(), self.engine.execution_options(read_only=True).connect() as connection:
             found = _revision(connection)
-        if found != head():
+            served = found == head() or _serves(connection, head())
+        if not served:
             raise DatabaseError(
                 f"database {self.name} has schema {found or 'none'}, not {head()}: run `unmask db upgrade`"
             )
@@ -73,11 +77,14 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except PoolTimeoutError as error:
+            raise DatabaseAwayError(f"database {self.name}: all connections are in use") from error
         except DBAPIError as error:
             cause = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
             missing = "no such table" in cause or ('relation "' in cause and "does not exist" in cause)
             hint = ": run `unmask db upgrade`" if missing else ""
-            raise DatabaseError(f"database {self.name}: {cause}{hint}") from error
+            kind = DatabaseAwayError if is_away(error) else DatabaseError
+            raise kind(f"database {self.name}: {cause}{hint}") from error
 
 
 def head() -> str:
@@ -86,6 +93,14 @@ def head() -> str:
     if revision is None:
         raise DatabaseError("this software has no migrations: its installation is broken")
     return revision
+
+
+def _serves(connection: Connection, revision: str) -> bool:
+    """Whether the schema says of itself that this revision's software may use it."""
+    if not inspect(connection).has_table(SchemaSupport.__tablename__):
+        return False
+    found = connection.scalar(select(SchemaSupport.revision).where(SchemaSupport.revision == revision))
+    return found is not None
 
 
 def _alembic() -> Config:

@@ -79,3 +79,47 @@ def broker_url() -> Iterator[str]:
     """The URL of a Valkey server of our own."""
     with ValkeyServer(save="") as server:
         yield f"{server.connection_url}/0"
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real checkpoint that is quick: a tiny network with random weights."""
+    import torch
+
+    from trainer.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
+    from trainer.checkpoint import save
+    from trainer.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
+    from trainer.preprocess import FINGERPRINT, SIZE
+    from trainer.weights import digest
+
+    half = (0.5, 0.5, 0.5)
+    torch.manual_seed(0)
+    backbone = build_backbone("test_byobnet")
+    detector = Detector(backbone, Head(embedding_size(backbone), 8, 0.0), half, half).eval()
+    card = Card(
+        name="tiny",
+        created="2026-01-01T00:00:00+00:00",
+        input_size=SIZE,
+        preprocess=FINGERPRINT,
+        interpolation="bilinear",
+        backbone=BackboneCard(
+            name="test_byobnet",
+            weights="random",
+            sha256=digest(backbone),
+            embedding_size=embedding_size(backbone),
+            mean=half,
+            std=half,
+            included=True,
+        ),
+        head=HeadCard(hidden=8, dropout=0.0, parameters=trainable_parameters(detector)),
+        training=TrainingCard(
+            steps=0, batch=1, learning_rate=1.0, optimizer="none", loss="none", seed=0, final_loss=0.0
+        ),
+        data=DataCard(name="none", manifest_sha256="0" * 64, counts={}, licence="CC0"),
+        versions={"torch": torch.__version__},
+        licence="CC0",
+        intended_use="tests",
+    )
+    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
+    save(detector, card, path)
+    return path

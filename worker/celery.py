@@ -45,6 +45,6 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
     worker_hijack_root_logger=False,
-    worker_soft_shutdown_timeout=30,
+    worker_consumer="worker.consumer:Consumer",
     worker_send_task_events=False,
 )

@@ -17,8 +17,12 @@ COMMANDS = {
         "Run a worker: take images from the queue, score them in batches, record scores and flags.",
     ),
     "status": ("worker.commands.status:status", "What waits, what was scored, what failed, and by which model."),
+    "health": (
+        "worker.commands.health:health",
+        "How this machine's workers are; exit status 1 unless there are some and all are well.",
+    ),
     "sweep": ("worker.commands.sweep:sweep", "Send images that nobody has sent, once."),
-    "failures": ("db.cli:failures_group", "Images that could not be scored, each with its reason."),
+    "failures": ("db.commands.failures:failures_group", "Images that could not be scored, each with its reason."),
     "train": ("trainer.cli:fit", "Fit a detector's head on labelled photos, by the paper's recipe."),
     "manifest": (
         "trainer.cli:manifest",

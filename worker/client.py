@@ -25,6 +25,7 @@ from worker.settings import BrokerSettings
 log = logging.getLogger(__name__)
 
 SCORE_IMAGES = "worker.score_images"
+FULFIL_REQUESTS = "worker.fulfil_requests"
 #: Images in one message: a lone upload is a message of its own, a backfill's share one.
 IDS_PER_MESSAGE = 32
 #: Characters in a URL or path.
@@ -77,11 +78,20 @@ def enqueue_many(session: Session, new: Sequence[NewImage]) -> int:
 
 def send(image_ids: Sequence[str], sender: Celery = app) -> bool:
     """Wake a worker for these images; False, and a warning, when the broker cannot be reached."""
+    return _send(SCORE_IMAGES, "images", image_ids, IDS_PER_MESSAGE, sender)
+
+
+def send_requests(request_ids: Sequence[int], sender: Celery = app) -> bool:
+    """Wake workers for what people asked for, a message each; as `send`."""
+    return _send(FULFIL_REQUESTS, "requests", request_ids, 1, sender)
+
+
+def _send(task: str, what: str, ids: Sequence[str] | Sequence[int], per_message: int, sender: Celery) -> bool:
     try:
-        for start in range(0, len(image_ids), IDS_PER_MESSAGE):
-            sender.send_task(SCORE_IMAGES, args=[list(image_ids[start : start + IDS_PER_MESSAGE])], retry=False)
+        for start in range(0, len(ids), per_message):
+            sender.send_task(task, args=[list(ids[start : start + per_message])], retry=False)
     except (OperationalError, OSError) as error:
-        log.warning("broker away (%s): %d images wait for the sweeper", type(error).__name__, len(image_ids))
+        log.warning("broker away (%s): %d %s wait for the sweeper", type(error).__name__, len(ids), what)
         return False
     return True
 

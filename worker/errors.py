@@ -15,8 +15,21 @@ class FetchError(WorkerError):
         self.transient = transient
 
 
+class DecoderError(WorkerError):
+    """A picture that the decoder did not survive. ``reason`` is a code that can be counted."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
 class ScoringError(WorkerError):
     """A model that gave no usable score."""
+
+
+class StoppingError(WorkerError):
+    """This worker gave up what it had in hand: another will do it."""
 
 
 class BrokerError(WorkerError):

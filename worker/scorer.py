@@ -27,8 +27,8 @@ class Scorer:
         self.device = _device(device)
         self.engine = "eager-fp32"
         # Channels last: NHWC pixels need no copy, and convolutions run 1.2 times as fast on a CPU.
-        self._detector = detector.eval().to(self.device)
-        _channels_last(self._detector)
+        self.detector = detector.eval().to(self.device)
+        _channels_last(self.detector)
 
     @classmethod
     def open(cls, path: Path, device: str = "auto", sha256: str | None = None) -> Self:
@@ -46,7 +46,7 @@ class Scorer:
 
     def _forward(self, batch: Sequence[Pixels]) -> Tensor:
         pixels = torch.from_numpy(np.stack(batch)).to(self.device)
-        return torch.sigmoid(self._detector(pixels).float()).cpu()
+        return torch.sigmoid(self.detector(pixels).float()).cpu()
 
     def _parts(self, batch: Sequence[Pixels]) -> list[Sequence[Pixels]]:
         size = CPU_BATCH if self.device.type == "cpu" else len(batch)

@@ -3,21 +3,27 @@
 import hashlib
 import logging
 import os
-import random
+import secrets
 import socket
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 from db import images, scores, versions
-from db.images import Failure, Job
+from db.errors import DatabaseAwayError, DatabaseError
+from db.images import Failure, Job, NewImage
 from db.scores import Provenance, Scored
 from db.session import Database
 from trainer.errors import Rejected
 from trainer.preprocess import Picture, decode
+from worker import selftest, verdict
 from worker.batcher import Batcher
-from worker.errors import FetchError
+from worker.batches import Watched
+from worker.errors import FetchError, StoppingError, WorkerError
 from worker.fetch import Fetcher
+from worker.isolation import Isolation
+from worker.outage import Outage
 from worker.scorer import Scorer
 from worker.settings import WorkerSettings
 
@@ -27,73 +33,115 @@ Outcome = Scored | Failure
 
 #: Rows in one transaction.
 _SQL_BATCH = 500
-#: No pause between tries is longer.
-_MAX_RETRY_S = 3600.0
 
 
 class Service:
-    """Scores images by id. Safe to call from many threads: what they have in hand at once shares batches."""
+    """Scores images by id. Safe to call from many threads: what they have in hand at once shares batches.
 
-    def __init__(self, settings: WorkerSettings, database: Database, scorer: Scorer, version_id: int) -> None:
+    ``broken(why)`` is called when the model's device can be used no more.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        database: Database,
+        scorer: Scorer,
+        version_id: int,
+        broken: Callable[[str], None] = log.critical,
+    ) -> None:
         self.settings = settings
         self.database = database
-        self.owner = f"{socket.gethostname()}:{os.getpid()}"[:128]
-        self._fetcher = Fetcher(settings)
+        self.scorer = scorer
+        self.owner = new_owner()
+        self.fetcher = Fetcher(settings)
+        self.isolation = Isolation(settings)
         self._made_by = Provenance(version_id, scorer.engine, str(scorer.device))
+        self._given_up = threading.Event()
+        self.outage = Outage(self._given_up)
+        self._broken = broken
+        self._held: set[str] = set()
+        watched = Watched(scorer, settings.batch_timeout_s, self._break)
         self._leases: Batcher[str, Job | None] = Batcher("lease", self._take, _SQL_BATCH)
-        self._scores = Batcher("score", scorer.score, settings.max_batch, settings.max_wait_s)
+        self._scores = Batcher("score", watched.score, settings.max_batch, settings.max_wait_s)
         self._records: Batcher[Outcome, None] = Batcher("record", self._record, _SQL_BATCH)
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="image")
 
     @classmethod
-    def open(cls, settings: WorkerSettings) -> Self:
-        """Connect, check the schema, and load the active model; raises a room's error when that cannot be."""
+    def open(cls, settings: WorkerSettings, broken: Callable[[str], None] = log.critical) -> Self:
+        """Connect, check the schema, load the active model and try it; raises a room's error when that cannot be."""
         database = Database(settings.database_url)
         database.check_schema()
         with database.reading() as session:
             version = versions.active(session)
         path = settings.models_dir / f"{version.sha256}.safetensors"
         scorer = Scorer.open(path, settings.device, version.sha256)
+        selftest.check(scorer)
         log.info("model %s serves on %s with %s", version.name, scorer.device, scorer.engine)
-        return cls(settings, database, scorer, version.id)
+        return cls(settings, database, scorer, version.id, broken)
+
+    def add(self, image: NewImage) -> None:
+        """Enter an image that came by message; raises `ConflictError` as `db.images.add` does."""
+
+        def write(_tries: int) -> None:
+            with self.database.writing() as session:
+                images.add(session, [image], self.settings.resend_s)
+
+        self.outage.outlast(write)
 
     def score(self, image_ids: Sequence[str]) -> None:
         """Give each of these images its score, or its reason, in SQL; those that are not pending are left alone.
 
-        Returns when every one is recorded; raises when the record could not be written.
+        Returns when every one is recorded, however long the database is away; raises when the record refuses one, or
+        `StoppingError` when this worker gave up.
         """
         leased = [self._leases.submit(image_id) for image_id in image_ids]
         jobs = [job for future in leased if (job := future.result()) is not None]
         outcomes = self._pool.map(self._outcome, jobs) if len(jobs) > 1 else map(self._outcome, jobs)
-        recorded = [self._records.submit(outcome) for outcome in outcomes]
-        for future in recorded:
-            future.result()
+        recorded = [(job, self._records.submit(outcome)) for job, outcome in zip(jobs, outcomes, strict=True)]
+        for job, future in recorded:
+            self._settle(job, future)
+
+    def let_go(self, *, lost: bool = False) -> None:
+        """Wait for nothing more, and give what is in hand to other workers; ``lost``: as if this one had died of it."""
+        self._given_up.set()
+        with self.database.writing() as session:
+            images.release(session, list(self._held), self.owner, lost=lost)
 
     def close(self) -> None:
         """Finish what is in hand, and let go of everything."""
         self._pool.shutdown()
         for batcher in (self._leases, self._scores, self._records):
             batcher.close()
+        self.isolation.close()
         self.database.close()
 
     def _take(self, image_ids: list[str]) -> list[Job | None]:
         """Lease a batch. An id that came twice is given out once."""
-        with self.database.writing() as session:
-            jobs = images.lease(session, set(image_ids), self.owner, self.settings.lease_s)
-        taken = {job.image_id: job for job in jobs}
+        if self._given_up.is_set():
+            raise StoppingError("this worker takes nothing more in hand")
+        wanted = set(image_ids)
+        taken = {job.image_id: job for job in self.outage.outlast(lambda tries: self._lease(wanted, again=tries > 0))}
         return [taken.pop(image_id, None) for image_id in image_ids]
+
+    def _lease(self, image_ids: set[str], *, again: bool) -> list[Job]:
+        settings = self.settings
+        with self.database.writing() as session:
+            if again:  # the last time may have been committed, and only the answer lost
+                images.release(session, image_ids - self._held, self.owner)
+            jobs = images.lease(session, image_ids, self.owner, settings.lease_s, settings.retry_deadline_s)
+        self._held |= {job.image_id for job in jobs}
+        return jobs
 
     def _outcome(self, job: Job) -> Outcome:
         """One image's fate; whatever happens to it happens to nobody else."""
         try:
             return self._scored(job)
-        except Rejected as error:
-            return Failure(job.image_id, error.reason, str(error))
-        except FetchError as error:
-            return self._failure(job, error.reason, error.detail, transient=error.transient)
+        except StoppingError:
+            raise
         except Exception as error:
-            log.exception("image %s could not be scored", job.image_id)
-            return self._failure(job, "internal_error", f"{type(error).__name__}: {error}"[:500], transient=True)
+            if not isinstance(error, Rejected | WorkerError):
+                log.exception("image %s could not be scored", job.image_id)
+            return verdict.failure(job, error, self.settings)
 
     def _scored(self, job: Job) -> Scored:
         with self._scores.coming():
@@ -112,20 +160,37 @@ class Service:
     def _picture(self, job: Job) -> tuple[bytes, Picture]:
         if job.url is None:
             raise FetchError("erased", "its account was erased")
-        data = self._fetcher.fetch(job.url)
-        return data, decode(data)
-
-    def _failure(self, job: Job, reason: str, detail: str, *, transient: bool) -> Failure:
-        final = not transient or job.attempts >= self.settings.max_attempts
-        return Failure(job.image_id, reason, detail, None if final else self._pause_s(job.attempts))
-
-    def _pause_s(self, attempts: int) -> float:
-        """Doubled with each attempt, and spread, so that what failed together does not come back together."""
-        return min(self.settings.retry_s * 2.0 ** (attempts - 1), _MAX_RETRY_S) * random.uniform(0.75, 1.25)  # noqa: S311
+        data = self.fetcher.fetch(job.url)
+        suspect = job.losses > 0  # a worker was lost while it had this one in hand
+        return data, self.isolation.decode(data) if suspect else decode(data)
 
     def _record(self, outcomes: list[Outcome]) -> list[None]:
         """One transaction for a batch of outcomes."""
-        with self.database.writing() as session:
-            scores.record(session, [item for item in outcomes if isinstance(item, Scored)], self._made_by)
-            images.put_back(session, [item for item in outcomes if isinstance(item, Failure)])
+
+        def write(_tries: int) -> None:
+            with self.database.writing() as session:
+                scores.record(session, [item for item in outcomes if isinstance(item, Scored)], self._made_by)
+                images.put_back(session, [item for item in outcomes if isinstance(item, Failure)], self.owner)
+
+        self.outage.outlast(write)
+        self._held -= {outcome.image_id for outcome in outcomes}
         return [None] * len(outcomes)
+
+    def _settle(self, job: Job, recorded: Future[None]) -> None:
+        """Wait for the record; what it refuses (a row that is gone, say) is one image's failure."""
+        try:
+            recorded.result()
+        except DatabaseAwayError:
+            raise
+        except DatabaseError as error:
+            log.exception("image %s could not be recorded", job.image_id)
+            self._records.submit(verdict.failure(job, error, self.settings)).result()
+
+    def _break(self, why: str) -> None:
+        self._given_up.set()
+        self._broken(why)
+
+
+def new_owner() -> str:
+    """A name that no other process has or will have: containers use process ids again."""
+    return f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(4)}"

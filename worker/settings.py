@@ -1,5 +1,7 @@
 """What a worker may be told through ``UNMASK_*`` variables, with the defaults that are right for most."""
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,7 +43,23 @@ class ModelSettings(Environment):
     engine: Literal["eager"] = "eager"
 
 
-class WorkerSettings(DatabaseSettings, BrokerSettings, FetchSettings, ModelSettings):
+class IsolationSettings(Environment):
+    """What decoding one picture may take that is suspected of having killed a worker."""
+
+    #: By the wall's clock and the processor's; and of address space, of which a bare decoder takes 200 MB.
+    decoder_timeout_s: PositiveFloat = 30.0
+    decoder_memory_mb: PositiveInt = 2048
+
+
+class HealthSettings(Environment):
+    """Where a worker says how it is, and after how long a silence it counts as hung."""
+
+    run_dir: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()) / f"unmask-{os.getuid()}")
+    #: A broker that hangs may hold up the loop for its socket's 30 s, twice in a row.
+    live_s: PositiveFloat = 90.0
+
+
+class WorkerSettings(DatabaseSettings, BrokerSettings, FetchSettings, ModelSettings, IsolationSettings, HealthSettings):
     """Everything that a worker reads at its start."""
 
     #: Messages in hand at once.
@@ -54,8 +72,19 @@ class WorkerSettings(DatabaseSettings, BrokerSettings, FetchSettings, ModelSetti
     #: How often an image is tried before it is given up, and the first pause between tries (doubled each time).
     max_attempts: PositiveInt = 5
     retry_s: PositiveFloat = 10.0
+    #: For so long after it came in, what may pass by itself (a timeout, a server that is down) is tried again anyway.
+    retry_deadline_s: PositiveFloat = 6 * 3600.0
+    #: How many workers may be lost with an image in hand before it is given up; its own tries are counted apart.
+    max_losses: PositiveInt = 20
+    #: A batch that takes longer hangs, and the worker ends.
+    batch_timeout_s: PositiveFloat = 120.0
+    #: How long a worker that was told to stop may take to finish what it has in hand.
+    stop_s: PositiveFloat = 30.0
     #: How often the sweeper looks for images that nobody sent, how many it sends at once, and how many messages may
     #: wait in the queue before it stops adding to them.
     sweep_s: PositiveFloat = 1.0
     sweep_limit: PositiveInt = 1000
     queue_limit: PositiveInt = 10_000
+    #: The longest wait before an image is sent yet again; and how long a leading sweeper may be silent.
+    resend_max_s: PositiveFloat = 600.0
+    leader_s: PositiveFloat = 10.0

@@ -3,37 +3,55 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from db import images
+from db import locks, outbox, requests
 from db.errors import DatabaseError
+from db.outbox import Patience
 from db.session import Database
 from worker.celery import QUEUE
 from worker.errors import BrokerError
+from worker.outage import Trouble
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
-Send = Callable[[Sequence[str]], bool]
+#: The lock of the sweeper that leads.
+LOCK = "sweeper"
 
 
-def sweep(database: Database, send: Send, settings: WorkerSettings, room: int) -> int:
-    """Send images that are due, at most ``room`` of them, and give up those that keep killing workers.
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """How images and requests are sent; False when they could not be."""
 
-    Returns how many were sent. They come due again after ``resend_s``, so a lost message is only a delay.
+    images: Callable[[Sequence[str]], bool]
+    requests: Callable[[Sequence[int]], bool]
+
+
+def sweep(database: Database, send: Senders, settings: WorkerSettings, room: int) -> int:
+    """Send images that are due, at most ``room`` of them, and give up those that worker after worker was lost with.
+
+    Returns how many were sent; people's requests go first, and count too. What was sent comes due again after a while,
+    so a lost message is only a delay.
     """
     with database.writing() as session:
-        parked = images.park_exhausted(session, settings.max_attempts)
-        due = images.take_due(session, min(room, settings.sweep_limit), settings.resend_s) if room > 0 else []
+        parked = outbox.park_lost(session, settings.max_losses)
+        room = max(0, min(room, settings.sweep_limit))
+        asked = requests.take_due(session, room, settings.resend_s)
+        patience = Patience(settings.resend_s, settings.resend_max_s)
+        due = outbox.take_due(session, room - len(asked), patience)
     for image_id in parked:
-        log.warning("image %s was given up after %d attempts", image_id, settings.max_attempts)
+        log.warning("image %s was given up: %d workers were lost with it", image_id, settings.max_losses)
+    if asked:
+        send.requests(asked)
     if due:
-        send(due)
-    return len(due)
+        send.images(due)
+    return len(asked) + len(due)
 
 
 def waiting(app: Celery) -> int:
@@ -48,13 +66,18 @@ def waiting(app: Celery) -> int:
 
 
 class Sweeper:
-    """A thread that sweeps every ``sweep_s`` seconds, and outlives any outage of the broker or the database."""
+    """A thread that sweeps every ``sweep_s`` seconds while it leads, and outlives any outage of broker or database.
 
-    def __init__(self, app: Celery, database: Database, send: Send, settings: WorkerSettings) -> None:
+    One sweeper leads at a time, whoever has the lock; another takes over when it was silent for ``leader_s``.
+    """
+
+    def __init__(self, app: Celery, database: Database, owner: str, send: Senders, settings: WorkerSettings) -> None:
         self._app = app
         self._database = database
+        self._owner = owner
         self._send = send
         self._settings = settings
+        self._trouble = Trouble(log, "nothing swept")
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="sweeper", daemon=True)
 
@@ -73,10 +96,33 @@ class Sweeper:
 
     def _loop(self) -> None:
         while not self._stopped.wait(self._settings.sweep_s):
-            try:
-                room = self._settings.queue_limit - waiting(self._app)
-                sweep(self._database, self._send, self._settings, room)
-            except (DatabaseError, BrokerError) as error:
-                log.warning("nothing swept: %s", error)
-            except Exception:
-                log.exception("nothing swept")
+            self._guarded(self._sweep)
+        self._guarded(self._resign)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (DatabaseError, BrokerError) as error:
+            self._trouble.met(error)
+        except Exception:
+            log.exception("nothing swept")
+        else:
+            self._trouble.over()
+
+    def _sweep(self) -> None:
+        with self._database.writing() as session:
+            leads = locks.hold(session, LOCK, self._owner, self._settings.leader_s)
+        if leads:
+            sweep(self._database, self._send, self._settings, self._room())
+
+    def _room(self) -> int:
+        try:
+            return self._settings.queue_limit - waiting(self._app)
+        except BrokerError:
+            self._resign()  # another may reach it
+            raise
+
+    def _resign(self) -> None:
+        """Leave the lead to the next without making it wait."""
+        with self._database.writing() as session:
+            locks.let_go(session, LOCK, self._owner)

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+from sqlalchemy.orm import Session
 
-from db import images, thresholds, versions
+from db import failures, images, locks, outbox, requests, thresholds, versions
 from db.cli import open_database
 from db.output import emit_json, json_option
 from worker.errors import BrokerError
@@ -30,10 +31,25 @@ def _record() -> dict[str, Any]:
         return {
             "images": images.counts(session),
             "in_hand": images.in_hand(session),
+            "workers": images.in_hand_by(session),
+            "failures": failures.by_reason(session),
+            "retrying": failures.by_reason(session, retrying=True),
+            "requests": requests.counts(session),
+            "sweeper": _sweeper(session),
             "oldest_pending_s": round((datetime.now(UTC) - oldest).total_seconds(), 1) if oldest else None,
             "model": active.name if active else None,
             "thresholds": {t.policy: t.value for t in thresholds.latest(session, active.id)} if active else {},
         }
+
+
+def _sweeper(session: Session) -> dict[str, Any]:
+    """Who leads, when it last swept, and how late the latest is that should have been sent."""
+    leader = locks.holder(session, "sweeper")
+    return {
+        "leader": leader.owner if leader else None,
+        "last_sweep_s": round(leader.silent_s, 1) if leader else None,
+        "lag_s": round(outbox.lag_s(session), 1),
+    }
 
 
 def _queue() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``unmask sweep``: what every worker does each second, once and by hand."""
+"""``unmask sweep``: what a leading worker does each second, once and by hand."""
 
 import click
 
@@ -9,11 +9,12 @@ from db.cli import open_database
 def sweep() -> None:
     """Send images that nobody has sent, once."""
     from worker.celery import app
-    from worker.client import send
+    from worker.client import send, send_requests
     from worker.settings import WorkerSettings
+    from worker.sweeper import Senders, waiting
     from worker.sweeper import sweep as sweep_once
-    from worker.sweeper import waiting
 
     settings = WorkerSettings.load()
     room = settings.queue_limit - waiting(app)
-    click.echo(f"{sweep_once(open_database(), send, settings, room)} images sent", err=True)
+    sent = sweep_once(open_database(), Senders(send, send_requests), settings, room)
+    click.echo(f"{sent} images sent", err=True)

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from db import images, versions
-from db.cli import cases_group, db_group, failures_group, threshold_group
+from db.cli import cases_group, db_group, threshold_group
+from db.commands.failures import failures_group
 from db.errors import DatabaseError, NotFoundError
 from db.images import Failure
 from db.session import Database, head
@@ -114,8 +115,9 @@ def test_a_case_that_is_not_there_is_an_error() -> None:
 def test_failures_are_listed_with_their_reasons(database: Database, add_images: AddImages) -> None:
     add_images("a", "b", "c")
     with database.writing() as session:
-        images.lease(session, ["a"], "worker", 300)
-        images.put_back(session, [Failure("a", "truncated", "half a file"), Failure("b", "timeout", "", retry_s=60.0)])
+        images.lease(session, ["a", "b"], "worker", 300)
+        failed = [Failure("a", "truncated", "half a file"), Failure("b", "timeout", "", retry_s=60.0)]
+        images.put_back(session, failed, "worker")
     (row,) = asked(failures_group, "list")
     assert (row["image"], row["account"], row["state"]) == ("a", "account", "failed")
     assert (row["reason"], row["detail"], row["attempts"]) == ("truncated", "half a file", 1)
@@ -125,7 +127,8 @@ def test_failures_are_listed_with_their_reasons(database: Database, add_images: 
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(database: Database, add_images: AddImages) -> None:
     add_images("[red]a[/red]", account_id="[bold]")
     with database.writing() as session:
-        images.put_back(session, [Failure("[red]a[/red]", "truncated", "")])
+        images.lease(session, ["[red]a[/red]"], "worker", 300)
+        images.put_back(session, [Failure("[red]a[/red]", "truncated", "")], "worker")
     table = run(failures_group, "list").stdout
     assert "[red]a[/red]" in table
     assert "[bold]" in table

@@ -9,8 +9,9 @@ from sqlalchemy import insert, literal, select, text
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
-from db import images
+from db import outbox
 from db.clock import UtcDateTime, moment, now
+from db.outbox import Patience
 from db.schema import Image
 
 TIMES = [
@@ -65,7 +66,7 @@ def test_postgresql_can_search_an_index_by_the_databases_time(
     session.execute(text("SET LOCAL enable_seqscan = off"))
     session.execute(text("SET LOCAL enable_bitmapscan = off"))
     asked = statements(session)
-    images.take_due(session, 10, 60)
+    outbox.take_due(session, 10, Patience(60, 60))
     statement, parameters = asked[0]
     plan = session.connection().exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars().all()
     assert any("Index Cond: (next_attempt_at <= " in line for line in plan), "\n".join(plan)

@@ -10,10 +10,11 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db import images
+from db import images, outbox
 from db.clock import moment
 from db.errors import ConflictError
 from db.images import Failure, Job, NewImage
+from db.outbox import Patience
 from db.schema import Case, Image, ModelVersion, Score, Threshold
 from db.session import Database
 
@@ -32,16 +33,15 @@ def lease_in_pieces(database: Database, ids: list[str], owner: str) -> list[str]
     return [job.image_id for piece in pieces for job in lease(database, *piece, owner=owner)]
 
 
-def take_due(database: Database, limit: int = 100, resend_s: float = 60.0) -> set[str]:
-    with database.writing() as session:
-        taken = images.take_due(session, limit, resend_s)
-    assert len(taken) == len(set(taken))
-    return set(taken)
+def due(database: Database) -> set[str]:
+    """What would be sent now."""
+    with database.reading() as session:
+        return set(outbox.take_due(session, 100, Patience(60, 60)))
 
 
-def put_back(database: Database, *failures: Failure) -> None:
+def put_back(database: Database, *failures: Failure, owner: str = "worker") -> None:
     with database.writing() as session:
-        images.put_back(session, failures)
+        images.put_back(session, failures, owner)
 
 
 # What other languages write
@@ -57,7 +57,7 @@ def test_a_plain_insert_gets_all_defaults_and_is_due_at_once(database: Database,
     assert {name: getattr(image, name) for name in empty} == dict.fromkeys(empty)
     for time in (image.created_at, image.changed_at, image.next_attempt_at):
         assert abs(time - datetime.now(UTC)) < timedelta(seconds=30)
-    assert take_due(database) == {"a"}
+    assert due(database) == {"a"}
 
 
 def test_a_plain_insert_without_a_policy_is_under_the_default_one(database: Database, image_of: ImageOf) -> None:
@@ -151,7 +151,7 @@ def test_anything_else_is_no_id(value: object) -> None:
 
 def test_added_images_are_left_to_their_senders_for_a_while(database: Database, add_images: AddImages) -> None:
     assert add_images("a", "b", resend_s=60.0) == ["a", "b"]
-    assert take_due(database) == set()
+    assert due(database) == set()
     with database.reading() as session:
         assert images.counts(session) == {"pending": 2, "scored": 0, "failed": 0, "not_scorable": 0}
 
@@ -188,7 +188,7 @@ def test_a_lease_gives_what_a_worker_must_know_and_counts_the_attempt(
     database: Database, add_images: AddImages, image_of: ImageOf
 ) -> None:
     add_images("a", account_id="acc", policy="vip")
-    assert lease(database, "a", owner="me") == [Job("a", "acc", "a.jpg", "vip", attempts=1)]
+    assert lease(database, "a", owner="me") == [Job("a", "acc", "a.jpg", "vip", attempts=1, losses=0, overdue=False)]
     image = image_of("a")
     assert image.lease_owner == "me"
     assert image.lease_until is not None
@@ -223,7 +223,7 @@ def test_images_that_are_done_with_are_not_leased_nor_due(
     with database.writing() as session:
         session.execute(update(Image).values(state=state))
     assert lease(database, "a") == []
-    assert take_due(database) == set()
+    assert due(database) == set()
 
 
 def test_unknown_images_are_not_leased(database: Database) -> None:
@@ -253,92 +253,7 @@ def test_a_lease_does_not_wait_for_one_that_is_being_written(database: Database)
         assert [job.image_id for job in lease(database, "a", "b", owner="you")] == ["b"]
 
 
-# Sending again
-
-
-def test_what_is_due_is_taken_the_oldest_first_and_no_more_than_the_limit(
-    database: Database, add_images: AddImages
-) -> None:
-    for age_s, name in ((10, "young"), (30, "old"), (20, "middle")):
-        add_images(name, resend_s=-age_s)
-    add_images("future", resend_s=60)
-    assert take_due(database, limit=2) == {"old", "middle"}
-    assert take_due(database, limit=2) == {"young"}
-    assert take_due(database, limit=2) == set()
-
-
-@pytest.mark.parametrize("migrated", ["postgresql"], indirect=True)
-def test_the_limit_holds_whatever_plan_postgresql_makes(database: Database) -> None:
-    """A subquery with a limit that is run again for each row takes more than the limit."""
-    with database.writing() as session:
-        images.add(session, [NewImage(f"{number}", "acc", "url") for number in range(50)], -1)
-        for way in ("hashjoin", "hashagg", "mergejoin", "material", "sort"):
-            session.execute(text(f"SET LOCAL enable_{way} = off"))
-        assert len(images.take_due(session, 7, 60)) == 7
-
-
-def test_what_was_sent_comes_again_after_a_while_until_it_is_in_hand(database: Database, add_images: AddImages) -> None:
-    add_images("a")
-    assert take_due(database, resend_s=-1) == {"a"}
-    assert take_due(database, resend_s=-1) == {"a"}
-    lease(database, "a")
-    assert take_due(database) == set()
-
-
-def test_what_was_in_hand_too_long_is_sent_again(database: Database, add_images: AddImages) -> None:
-    add_images("a")
-    lease(database, "a", lease_s=-1)
-    assert take_due(database) == {"a"}
-
-
-def test_sweepers_that_look_at_once_send_nothing_twice(
-    database: Database, add_images: AddImages, at_once: Callable[[Sequence[Callable[[], Any]]], list[Any]]
-) -> None:
-    ids = [f"{number:03}" for number in range(60)]
-    add_images(*ids)
-    got = at_once([lambda: take_due(database, limit=25)] * 3)
-    taken = [image_id for some in got for image_id in some] + sorted(take_due(database))
-    assert sorted(taken) == ids
-
-
-# Giving up
-
-
-def test_images_that_keep_killing_their_workers_are_parked_with_a_reason(
-    database: Database, add_images: AddImages, image_of: ImageOf
-) -> None:
-    add_images("poison", "fine")
-    for _ in range(3):
-        lease(database, "poison", lease_s=-1)
-    lease(database, "fine", lease_s=-1)
-    with database.writing() as session:
-        assert images.park_exhausted(session, 3) == ["poison"]
-    image = image_of("poison")
-    assert (image.state, image.reason, image.detail) == ("failed", "worker_lost", "no result after 3 attempts")
-    assert (image.lease_owner, image.lease_until) == (None, None)
-    assert image_of("fine").state == "pending"
-
-
-def test_an_image_is_not_parked_while_it_is_in_hand_or_waits_for_its_next_attempt(
-    database: Database, add_images: AddImages
-) -> None:
-    add_images("in hand", "waits")
-    lease(database, "in hand", "waits", lease_s=-1)
-    lease(database, "in hand", lease_s=300)
-    with database.writing() as session:
-        session.execute(update(Image).where(Image.id == "waits").values(next_attempt_at=moment(60)))
-        assert images.park_exhausted(session, 1) == []
-
-
-def test_a_parked_image_keeps_the_reason_that_it_had(
-    database: Database, add_images: AddImages, image_of: ImageOf
-) -> None:
-    add_images("a")
-    lease(database, "a")
-    put_back(database, Failure("a", "timeout", "no answer within 15 s", retry_s=-1.0))
-    with database.writing() as session:
-        assert images.park_exhausted(session, 1) == ["a"]
-    assert (image_of("a").reason, image_of("a").detail) == ("timeout", "no answer within 15 s")
+# Letting go
 
 
 def test_a_transient_failure_waits_for_its_next_attempt(
@@ -350,16 +265,14 @@ def test_a_transient_failure_waits_for_its_next_attempt(
     image = image_of("a")
     assert (image.state, image.reason, image.detail, image.lease_owner) == ("pending", "timeout", "no answer", None)
     assert timedelta(seconds=30) < image.next_attempt_at - datetime.now(UTC) < timedelta(seconds=90)
-    assert take_due(database) == set()
-    with database.reading() as session:
-        assert images.failures(session, 10) == []
+    assert due(database) == set()
 
 
 def test_a_transient_failure_is_due_once_its_pause_is_over(database: Database, add_images: AddImages) -> None:
     add_images("a", resend_s=60)
     lease(database, "a")
     put_back(database, Failure("a", "timeout", "", retry_s=-1.0))
-    assert take_due(database) == {"a"}
+    assert due(database) == {"a"}
     assert [job.attempts for job in lease(database, "a")] == [2]
 
 
@@ -370,20 +283,9 @@ def test_a_permanent_failure_is_over_and_can_be_listed(
     lease(database, "a", "b")
     put_back(database, Failure("a", "truncated", "half a file"), Failure("b", "timeout", "", retry_s=60.0))
     assert (image_of("a").state, image_of("b").state, image_of("c").state) == ("failed", "pending", "pending")
-    with database.reading() as session:
-        assert [(image.id, image.reason) for image in images.failures(session, 10)] == [("a", "truncated")]
-    assert take_due(database) == {"c"}
+    assert image_of("a").reason == "truncated"
+    assert due(database) == {"c"}
     assert lease(database, "a") == []
-
-
-def test_failures_are_listed_the_latest_first_and_bounded(database: Database, add_images: AddImages) -> None:
-    add_images("a", "b", "c")
-    put_back(database, *[Failure(name, "truncated", "") for name in ("a", "b", "c")])
-    with database.writing() as session:
-        for age_s, name in ((30.0, "b"), (20.0, "c"), (10.0, "a")):
-            session.execute(update(Image).where(Image.id == name).values(changed_at=moment(-age_s)))
-    with database.reading() as session:
-        assert [image.id for image in images.failures(session, 2)] == ["a", "c"]
 
 
 @pytest.mark.parametrize("retry_s", [None, 60.0], ids=["permanent", "transient"])
@@ -430,3 +332,92 @@ def test_counts_name_every_state(database: Database, add_images: AddImages) -> N
         for name, state in (("b", "scored"), ("c", "failed"), ("d", "failed")):
             session.execute(update(Image).where(Image.id == name).values(state=state))
         assert images.counts(session) == {"pending": 1, "scored": 1, "failed": 2, "not_scorable": 0}
+
+
+# Lost and given back
+
+
+def test_a_worker_that_was_never_heard_of_again_is_a_loss_and_not_a_try(
+    database: Database, add_images: AddImages
+) -> None:
+    add_images("a")
+    lease(database, "a", owner="killed", lease_s=-1)
+    (job,) = lease(database, "a", owner="next", lease_s=-1)
+    assert (job.attempts, job.losses, job.tries) == (2, 1, 1)
+    (job,) = lease(database, "a", owner="third")
+    assert (job.attempts, job.losses, job.tries) == (3, 2, 1)
+
+
+def test_what_failed_and_was_put_back_is_a_try_and_no_loss(database: Database, add_images: AddImages) -> None:
+    add_images("a")
+    lease(database, "a")
+    put_back(database, Failure("a", "timeout", "", retry_s=-1.0))
+    (job,) = lease(database, "a")
+    assert (job.attempts, job.losses, job.tries) == (2, 0, 2)
+
+
+def test_nobody_skips_the_pause_before_the_next_attempt(database: Database, add_images: AddImages) -> None:
+    add_images("a")
+    lease(database, "a")
+    put_back(database, Failure("a", "timeout", "", retry_s=60.0))
+    assert lease(database, "a") == []
+    with database.reading() as session:
+        assert images.in_hand(session) == 0
+
+
+def test_only_who_has_an_image_in_hand_may_put_it_back(
+    database: Database, add_images: AddImages, image_of: ImageOf
+) -> None:
+    add_images("a")
+    lease(database, "a", owner="slow", lease_s=-1)
+    lease(database, "a", owner="quick")
+    put_back(database, Failure("a", "timeout", "too late"), owner="slow")
+    assert (image_of("a").state, image_of("a").lease_owner, image_of("a").reason) == ("pending", "quick", None)
+
+
+def test_many_failures_are_put_back_by_one_statement(
+    database: Database, add_images: AddImages, statements: Callable[[Session], list[tuple[str, Any]]]
+) -> None:
+    ids = [f"{number}" for number in range(20)]
+    add_images(*ids)
+    lease(database, *ids)
+    with database.writing() as session:
+        heard = statements(session)
+        pauses = [None if int(image_id) % 2 else 60.0 for image_id in ids]
+        images.put_back(
+            session, [Failure(i, "timeout", "", pause) for i, pause in zip(ids, pauses, strict=True)], "worker"
+        )
+    assert len(heard) == 1
+    with database.reading() as session:
+        assert images.counts(session) == {"pending": 10, "scored": 0, "failed": 10, "not_scorable": 0}
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(False, (1, 0)), (True, (2, 1))], ids=["given back", "lost"])
+def test_what_is_given_back_can_be_taken_at_once(
+    database: Database, add_images: AddImages, lost: bool, expected: tuple[int, int]
+) -> None:
+    add_images("a", "b", resend_s=60)
+    lease(database, "a", owner="stopping")
+    lease(database, "b", owner="another")
+    with database.writing() as session:
+        images.release(session, ["a", "b"], "stopping", lost=lost)
+    assert due(database) == {"a"}
+    (job,) = lease(database, "a", "b")
+    assert (job.attempts, job.losses) == expected
+
+
+def test_workers_are_listed_with_what_they_have_in_hand(database: Database, add_images: AddImages) -> None:
+    add_images("a", "b", "c", "d")
+    lease(database, "a", "b", owner="one")
+    lease(database, "c", owner="two")
+    lease(database, "d", owner="lost", lease_s=-1)
+    with database.reading() as session:
+        assert images.in_hand_by(session) == {"one": 2, "two": 1}
+
+
+def test_an_image_is_overdue_once_it_came_in_long_ago(database: Database, add_images: AddImages) -> None:
+    add_images("old", "new")
+    with database.writing() as session:
+        session.execute(update(Image).where(Image.id == "old").values(created_at=moment(-100)))
+        jobs = images.lease(session, ["old", "new"], "worker", 300, deadline_s=50)
+    assert {job.image_id: job.overdue for job in jobs} == {"old": True, "new": False}

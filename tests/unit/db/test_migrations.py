@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.orm import Session
 
 from db.schema import Base
 from db.session import Database, head
@@ -28,6 +30,8 @@ ROWS = {
     "reviews": "(case_id, reviewer, decision, blind) VALUES (1, 'ada', 'dismissed', true)",
     "previews": "(image_id, kind) VALUES ('a', 'photo')",
     "requests": "(kind, image_id, author) VALUES ('heatmap', 'a', 'ada')",
+    "locks": "(name, owner, until, beat) VALUES ('sweeper', 'me', '2026-01-01', '2026-01-01')",
+    "schema_support": "(revision) VALUES ('0000')",
 }
 
 
@@ -65,6 +69,25 @@ def test_a_downgrade_leaves_nothing_whatever_lies_in_the_tables(fresh_database: 
     assert fresh_database.upgrade() == (None, head())
 
 
+def test_what_lies_in_the_first_schema_survives_the_way_forward_and_back(database_url: str) -> None:
+    database = Database(database_url)
+    with database.engine.begin() as connection:
+        _move(connection, command.upgrade, "0001")
+    old = [table for table in ROWS if table not in ("locks", "schema_support")]
+    with database.writing() as session:
+        for table in old:
+            session.execute(text(f"INSERT INTO {table} {ROWS[table]}"))
+    database.upgrade()
+    with database.reading() as session:
+        assert session.execute(text("SELECT attempts, losses, sends FROM images")).all() == [(0, 0, 0)]
+        assert _counts(session, old) == dict.fromkeys(old, 1)
+    with database.engine.begin() as connection:
+        _move(connection, command.downgrade, "0001")
+    with database.reading() as session:
+        assert _counts(session, old) == dict.fromkeys(old, 1)
+    database.close()
+
+
 def test_upgrades_that_start_together_all_succeed(database_url: str) -> None:
     program = "import sys; from db.session import Database; Database(sys.argv[1]).upgrade()"
     running = [_start([sys.executable, "-c", program, database_url]) for _ in range(2)]
@@ -81,10 +104,18 @@ def test_alembics_own_command_upgrades_the_database_of_the_settings(database_url
 
 
 def _downgrade(connection: Connection) -> None:
+    _move(connection, command.downgrade, "base")
+
+
+def _move(connection: Connection, way: Callable[[Config, str], None], revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(ROOT / "db" / "migrations"))
     config.attributes["connection"] = connection
-    command.downgrade(config, "base")
+    way(config, revision)
+
+
+def _counts(session: Session, tables: Sequence[str]) -> dict[str, int]:
+    return {table: session.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in tables}  # noqa: S608 - our own
 
 
 def _described(connection: Connection) -> dict[str, Any]:
@@ -92,7 +123,7 @@ def _described(connection: Connection) -> dict[str, Any]:
     inspector = inspect(connection)
     return {
         table: {
-            "columns": [column | {"type": repr(column["type"])} for column in inspector.get_columns(table)],
+            "columns": _sorted(column | {"type": repr(column["type"])} for column in inspector.get_columns(table)),
             "primary key": inspector.get_pk_constraint(table),
             "foreign keys": _sorted(inspector.get_foreign_keys(table)),
             "unique": _sorted(inspector.get_unique_constraints(table)),

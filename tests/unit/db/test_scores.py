@@ -80,7 +80,8 @@ def test_a_late_score_is_better_than_a_failure(
 ) -> None:
     add_images("a")
     with database.writing() as session:
-        images.put_back(session, [images.Failure("a", "timeout", "no answer")])
+        images.lease(session, ["a"], "worker", 300)
+        images.put_back(session, [images.Failure("a", "timeout", "no answer")], "worker")
     record({"a": 0.5})
     assert (image_of("a").state, image_of("a").reason, image_of("a").detail) == ("scored", None, None)
 

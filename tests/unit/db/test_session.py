@@ -1,13 +1,14 @@
 """A database that cannot be used says so in one line, at once, and without its password."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
-from db.errors import DatabaseError, DbError
+from db.errors import DatabaseAwayError, DatabaseError, DbError
 from db.schema import Image
 from db.session import Database, head
 
@@ -117,13 +118,6 @@ def test_a_database_without_our_schema_says_what_to_run(database_url: str) -> No
     database.close()
 
 
-def test_a_database_of_another_version_names_both(fresh_database: Database) -> None:
-    with fresh_database.writing() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match=f"has schema 9999, not {head()}"):
-        fresh_database.check_schema()
-
-
 def test_a_postgresql_without_this_database_is_not_told_to_upgrade_it(postgres_server: str) -> None:
     database = Database(postgres_server.replace("/postgres?", "/nowhere?"))
     with pytest.raises(DatabaseError, match=r'database "nowhere" does not exist$'):
@@ -166,3 +160,100 @@ def _terminate(url: str, backend: int) -> None:
     with Session(other.engine) as session:
         assert session.scalars(text(f"SELECT pg_terminate_backend({backend}, 5000)")).one()
     other.close()
+
+
+# A later schema
+
+
+@pytest.mark.parametrize(("served", "refused"), [(True, False), (False, True)])
+def test_a_later_schema_is_accepted_as_long_as_it_says_that_it_serves_this_software(
+    fresh_database: Database, served: bool, refused: bool
+) -> None:
+    with fresh_database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        session.execute(text("INSERT INTO schema_support (revision) VALUES ('9999')"))
+        if not served:
+            session.execute(text(f"DELETE FROM schema_support WHERE revision = '{head()}'"))  # noqa: S608 - our own
+    with pytest.raises(DatabaseError, match="has schema 9999") if refused else nullcontext():
+        fresh_database.check_schema()
+
+
+def test_an_older_schema_is_refused_though_it_serves_its_own_software(fresh_database: Database) -> None:
+    with fresh_database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        session.execute(text("DELETE FROM schema_support"))
+    with pytest.raises(DatabaseError, match="has schema 0001"):
+        fresh_database.check_schema()
+
+
+# Away, or not
+
+
+def write(database: Database, statement: str) -> None:
+    with database.writing() as session:
+        session.execute(text(statement))
+
+
+def test_a_database_that_nobody_answers_for_is_away() -> None:
+    with pytest.raises(DatabaseAwayError):
+        write(Database(f"postgresql://ada@{NOBODY}/unmask"), "SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["INSERT INTO images (id, state) VALUES ('a', 'lost')", "SELECT nonsense", "SELECT * FROM nowhere", "SELEKT"],
+)
+def test_a_mistake_is_no_absence(database: Database, statement: str) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        write(database, statement)
+    assert not isinstance(caught.value, DatabaseAwayError)
+
+
+def test_a_locked_sqlite_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.session.BUSY_TIMEOUT_S", 0.05)
+    first, second = Database(f"sqlite:///{tmp_path}/unmask.db"), Database(f"sqlite:///{tmp_path}/unmask.db")
+    with first.writing() as session:
+        session.execute(text("CREATE TABLE a (b)"))
+        with pytest.raises(DatabaseAwayError, match="locked"):
+            write(second, "CREATE TABLE c (d)")
+    first.close()
+    second.close()
+
+
+def test_a_full_sqlite_is_away(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/unmask.db")
+
+    def fill() -> None:
+        with database.writing() as session:
+            session.execute(text("PRAGMA max_page_count = 2"))
+            session.execute(text("CREATE TABLE a AS SELECT randomblob(100000)"))
+
+    with pytest.raises(DatabaseAwayError, match="full"):
+        fill()
+    database.close()
+
+
+def test_an_sqlite_that_may_only_be_read_is_away(tmp_path: Path) -> None:
+    Database(f"sqlite:///{tmp_path}/unmask.db").upgrade()
+    database = Database(f"sqlite:///file:{tmp_path}/unmask.db?mode=ro&uri=true")
+    with pytest.raises(DatabaseAwayError, match="readonly"), database.reading() as session:
+        session.execute(insert(Image).values(id="a"))
+    database.close()
+
+
+def test_a_postgresql_that_may_only_be_read_is_away(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    database.upgrade()
+    write(database, "ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
+    database.close()  # the setting is a new connection's
+    with pytest.raises(DatabaseAwayError, match="read-only"):
+        write(database, "INSERT INTO images (id) VALUES ('a')")
+    write(database, "SET TRANSACTION READ WRITE; ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
+    database.close()
+
+
+def test_a_postgresql_that_ends_our_connection_is_away(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    with pytest.raises(DatabaseAwayError, match="terminating"):
+        write(database, "SELECT pg_terminate_backend(pg_backend_pid())")
+    database.close()

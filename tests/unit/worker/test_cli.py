@@ -239,14 +239,19 @@ def test_the_status_tells_what_waits_what_was_done_and_by_which_model(settings_d
         version = versions.register(session, "first", "1" * 64, "unmask-1", {})
         thresholds.set_value(session, version.id, "default", 0.75, "ada", "")
         images.add(session, [images.NewImage(name, "acc", "a.jpg") for name in ("a", "b", "c")], 60)
-        images.lease(session, ["a"], "worker", 300)
-        images.put_back(session, [Failure("b", "truncated", "")])
+        images.lease(session, ["a", "b"], "worker", 300)
+        images.put_back(session, [Failure("b", "truncated", "")], "worker")
     run("enqueue", "--account", "acc", "--url", "d.jpg")
     status = asked("status")
     assert 0 <= status.pop("oldest_pending_s") < 60
     assert status == {
         "images": {"pending": 3, "scored": 0, "failed": 1, "not_scorable": 0},
         "in_hand": 1,
+        "workers": {"worker": 1},
+        "failures": {"truncated": 1},
+        "retrying": {},
+        "requests": {"pending": 0, "done": 0, "failed": 0},
+        "sweeper": {"leader": None, "last_sweep_s": None, "lag_s": 0.0},
         "model": "first",
         "thresholds": {"default": 0.75},
         "queue": {"reachable": True, "messages": 1},

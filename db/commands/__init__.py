@@ -1,0 +1,1 @@
+"""Admin commands on the record, a module each."""

@@ -1,0 +1,119 @@
+"""A suspect picture is decoded by a child: to the same pixels, or to the child's death, and never to ours."""
+
+import io
+import os
+import signal
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainer.errors import Rejected
+from trainer.preprocess import decode
+from worker.errors import DecoderError
+from worker.isolation import Isolation
+from worker.settings import IsolationSettings
+
+#: What a child does that has a hole in its decoder: it obeys the picture.
+OBEYS = """
+    import os, signal, time
+    from PIL import Image
+    opened = Image.open
+
+    def open_(file, *args, **options):
+        order = file.getvalue()[-8:]
+        if order == b"die now!":
+            os.kill(os.getpid(), signal.SIGKILL)
+        while order == b"sleep...":
+            time.sleep(60)
+        while order == b"compute!":
+            pass
+        if order == b"hoard it":
+            bytearray(8 * 1024**3)
+        return opened(file, *args, **options)
+
+    Image.open = open_
+"""
+
+
+@pytest.fixture
+def isolation() -> Iterator[Isolation]:
+    with Isolation(IsolationSettings()) as isolation:
+        yield isolation
+
+
+@pytest.fixture
+def obedient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children whose Pillow does what a picture orders."""
+    (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(OBEYS))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def test_the_pixels_are_the_same(isolation: Isolation, photo: Path) -> None:
+    data = photo.read_bytes()
+    alone, here = isolation.decode(data), decode(data)
+    assert np.array_equal(alone.pixels, here.pixels)
+    assert (alone.width, alone.height, alone.format) == (here.width, here.height, here.format)
+
+
+def test_what_is_refused_is_refused_in_the_same_words(isolation: Isolation, photo: Path) -> None:
+    for data in (b"<!doctype html>", photo.read_bytes()[:20000], b""):
+        with pytest.raises(Rejected) as here:
+            decode(data)
+        with pytest.raises(Rejected) as alone:
+            isolation.decode(data)
+        assert str(alone.value) == str(here.value)
+
+
+def test_a_preview_is_a_new_and_small_jpeg_in_the_photos_proportions(isolation: Isolation, photo: Path) -> None:
+    preview = Image.open(io.BytesIO(isolation.preview(photo.read_bytes())))
+    assert (preview.format, preview.size) == ("JPEG", (437, 512))
+    assert not preview.getexif()
+
+
+@pytest.mark.usefixtures("obedient")
+def test_a_picture_that_kills_its_decoder_fails_and_the_next_is_decoded(isolation: Isolation, photo: Path) -> None:
+    with pytest.raises(DecoderError, match=r"decoder_killed: the decoder died of it, with exit status -9"):
+        isolation.decode(photo.read_bytes() + b"die now!")
+    assert isolation.decode(photo.read_bytes()).width == 512
+
+
+@pytest.mark.usefixtures("obedient")
+@pytest.mark.parametrize("order", [b"sleep...", b"compute!"])
+def test_a_picture_that_takes_too_long_is_given_up(photo: Path, order: bytes) -> None:
+    with (
+        Isolation(IsolationSettings(decoder_timeout_s=1)) as isolation,
+        pytest.raises(DecoderError, match=r"decoder_timeout: not decoded within 1 s"),
+    ):
+        isolation.decode(photo.read_bytes() + order)
+
+
+@pytest.mark.usefixtures("obedient")
+def test_a_picture_that_takes_too_much_memory_is_given_up(isolation: Isolation, photo: Path) -> None:
+    with pytest.raises(DecoderError, match=r"decoder_memory: more than 2048 MB"):
+        isolation.decode(photo.read_bytes() + b"hoard it")
+    assert isolation.decode(photo.read_bytes()).width == 512
+
+
+def test_pictures_are_decoded_one_at_a_time_by_one_child(isolation: Isolation, photo: Path) -> None:
+    data = photo.read_bytes()
+    widths: list[int] = []
+    threads = [threading.Thread(target=lambda: widths.append(isolation.decode(data).width)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert widths == [512] * 4
+
+
+def test_a_child_that_died_in_between_is_replaced(isolation: Isolation, photo: Path) -> None:
+    isolation.decode(photo.read_bytes())
+    child = isolation._child  # noqa: SLF001 - to kill it
+    assert child is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert isolation.decode(photo.read_bytes()).width == 512

@@ -1,0 +1,325 @@
+"""Each image gets its score or its reason, whatever happens to its neighbours, to the database or to this worker."""
+
+import shutil
+import textwrap
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, event, select, text
+
+from db import images, versions
+from db.images import NewImage
+from db.schema import Image, Score
+from db.scores import Scored
+from db.session import Database
+from trainer.preprocess import Pixels
+from worker import selftest
+from worker.errors import ScoringError, StoppingError
+from worker.scorer import Scorer
+from worker.service import Service, new_owner
+from worker.settings import WorkerSettings
+
+PATIENCE_S = 60
+
+
+class Gated(Scorer):
+    """A scorer that waits at a gate, or breaks."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        super().__init__(scorer.detector, scorer.card, "cpu")
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    def score(self, batch: Sequence[Pixels]) -> list[float]:
+        self.entered.set()
+        assert self.gate.wait(PATIENCE_S)
+        if self.error is not None:
+            raise self.error
+        return super().score(batch)
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_checkpoint: Path) -> Scorer:
+    return Scorer.open(tiny_checkpoint, "cpu")
+
+
+@pytest.fixture
+def scorer(loaded: Scorer) -> Gated:
+    return Gated(loaded)
+
+
+@pytest.fixture
+def broken() -> list[str]:
+    """Why the device could be used no more."""
+    return []
+
+
+@pytest.fixture
+def settings(tmp_path: Path, photo: Path) -> WorkerSettings:
+    """Photos by path, quick retries, and a batch that may take its time."""
+    for name in ("a", "b", "c"):
+        shutil.copy(photo, tmp_path / f"{name}.jpg")
+    return WorkerSettings(media_root=tmp_path, max_attempts=2, retry_s=60, concurrency=4)
+
+
+@pytest.fixture
+def start(database: Database, scorer: Gated, broken: list[str]) -> Iterator[Callable[[WorkerSettings], Service]]:
+    started: list[Service] = []
+
+    def begin(settings: WorkerSettings) -> Service:
+        with database.writing() as session:
+            version = versions.register(session, "tiny", "1" * 64, "unmask-1", {}).id
+        started.append(
+            Service(
+                settings, Database(database.url.render_as_string(hide_password=False)), scorer, version, broken.append
+            )
+        )
+        return started[-1]
+
+    yield begin
+    scorer.gate.set()
+    for service in started:
+        service.close()
+
+
+@pytest.fixture
+def service(start: Callable[[WorkerSettings], Service], settings: WorkerSettings) -> Service:
+    return start(settings)
+
+
+@pytest.fixture
+def later() -> Iterator[Callable[..., "Future[None]"]]:
+    """Calls in another thread."""
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit
+
+
+def put(database: Database, *ids: str) -> None:
+    with database.writing() as session:
+        images.add(session, [NewImage(i, "acc", f"{i}.jpg") for i in ids], 60)
+
+
+def lose(database: Database, *ids: str) -> None:
+    """As if a worker had been killed with these in hand."""
+    with database.writing() as session:
+        images.lease(session, ids, "killed", -1)
+
+
+def image_of(database: Database, image_id: str) -> Image:
+    with database.reading() as session:
+        return session.get_one(Image, image_id)
+
+
+def score_of(database: Database, image_id: str) -> float | None:
+    with database.reading() as session:
+        return session.scalar(select(Score.score).where(Score.image_id == image_id))
+
+
+# Suspects
+
+
+def test_a_suspect_gets_the_score_that_it_would_have_had(database: Database, service: Service) -> None:
+    put(database, "a", "b")
+    lose(database, "a")
+    service.score(["a", "b"])
+    assert score_of(database, "a") == score_of(database, "b") is not None
+    assert image_of(database, "a").losses == 1
+
+
+def test_a_suspect_that_kills_its_decoder_fails_alone_after_its_tries(
+    database: Database, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug = tmp_path / "plug"
+    plug.mkdir()
+    (plug / "sitecustomize.py").write_text(
+        textwrap.dedent("""
+            import os, signal
+            from PIL import Image
+            opened = Image.open
+
+            def open_(file, *args, **options):
+                if file.getvalue().endswith(b"die now!"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return opened(file, *args, **options)
+
+            Image.open = open_
+        """)
+    )
+    monkeypatch.setenv("PYTHONPATH", str(plug))  # the child's: this process's Pillow is as it was
+    (tmp_path / "b.jpg").write_bytes((tmp_path / "b.jpg").read_bytes() + b"die now!")
+    put(database, "a", "b")
+    lose(database, "a", "b")
+    service.score(["a", "b"])
+    assert score_of(database, "a") is not None
+    assert (image_of(database, "b").state, image_of(database, "b").reason) == ("pending", "decoder_killed")
+    with database.writing() as session:
+        session.execute(text("UPDATE images SET lease_until = NULL"))
+    service.score(["b"])
+    assert (image_of(database, "b").state, image_of(database, "b").attempts) == ("failed", 3)
+
+
+# The database
+
+
+@pytest.mark.parametrize("migrated", ["sqlite"], indirect=True)
+def test_results_in_hand_wait_for_a_database_that_is_away_and_nothing_is_done_before(
+    database: Database,
+    start: Callable[[WorkerSettings], Service],
+    settings: WorkerSettings,
+    scorer: Gated,
+    later: Callable[..., "Future[None]"],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("db.session.BUSY_TIMEOUT_S", 0.01)
+    service = start(settings)
+    put(database, "a", "b")
+    scorer.gate.clear()
+    scored = later(service.score, ["a", "b"])
+    assert scorer.entered.wait(PATIENCE_S)
+    with database.writing():
+        scorer.gate.set()
+        assert not _ends(scored, 1.0)
+        another = later(service.score, ["c"])
+        assert not _ends(another, 0.2)
+    scored.result(PATIENCE_S)
+    another.result(PATIENCE_S)
+    assert None not in (score_of(database, "a"), score_of(database, "b"))
+
+
+def test_an_image_whose_row_is_gone_fails_alone(
+    database: Database, service: Service, scorer: Gated, later: Callable[..., "Future[None]"]
+) -> None:
+    put(database, "a", "b")
+    scorer.gate.clear()
+    scored = later(service.score, ["a", "b"])
+    assert scorer.entered.wait(PATIENCE_S)
+    with database.writing() as session:
+        session.execute(delete(Image).where(Image.id == "b"))
+    scorer.gate.set()
+    scored.result(PATIENCE_S)
+    assert score_of(database, "a") is not None
+
+
+@pytest.mark.parametrize("migrated", ["postgresql"], indirect=True)
+def test_a_lease_whose_answer_was_lost_is_taken_again(database: Database, service: Service) -> None:
+    """The statement was committed, the connection broke, and the worker asks again."""
+    put(database, "a")
+    with database.writing() as session:
+        images.lease(session, ["a"], service.owner, 300)
+    (job,) = service._lease({"a"}, again=True)  # noqa: SLF001 - what `outlast` calls the second time
+    assert (job.image_id, job.attempts, job.losses) == ("a", 1, 0)
+
+
+# The end
+
+
+def test_a_batch_that_hangs_is_heard_of(
+    database: Database,
+    start: Callable[[WorkerSettings], Service],
+    settings: WorkerSettings,
+    scorer: Gated,
+    broken: list[str],
+    later: Callable[..., "Future[None]"],
+) -> None:
+    service = start(settings.model_copy(update={"batch_timeout_s": 0.1}))
+    put(database, "a")
+    scorer.gate.clear()
+    scored = later(service.score, ["a"])
+    assert scorer.entered.wait(PATIENCE_S)
+    while not broken:
+        assert not _ends(scored, 0.05)
+    with pytest.raises(StoppingError):
+        service.score(["b"])
+    assert broken == ["a batch of 1 images took longer than 0.1 s on cpu"]
+
+
+def test_a_device_that_broke_is_heard_of_and_no_image_is_blamed(
+    database: Database, service: Service, scorer: Gated, broken: list[str]
+) -> None:
+    put(database, "a")
+    scorer.error = RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+    with pytest.raises(StoppingError):
+        service.score(["a"])
+    assert broken == ["cpu broke: CUDA error: an illegal memory access was encountered"]
+    assert (image_of(database, "a").state, image_of(database, "a").reason) == ("pending", None)
+
+
+def test_an_error_of_the_model_that_is_no_broken_device_is_the_images(
+    database: Database, service: Service, scorer: Gated, broken: list[str]
+) -> None:
+    put(database, "a")
+    scorer.error = RuntimeError("CUDA out of memory")
+    service.score(["a"])
+    assert (image_of(database, "a").reason, broken) == ("internal_error", [])
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(False, (0, 0)), (True, (1, 1))])
+def test_what_is_in_hand_is_given_back_and_nothing_more_is_taken(
+    database: Database,
+    service: Service,
+    scorer: Gated,
+    later: Callable[..., "Future[None]"],
+    lost: bool,
+    expected: tuple[int, int],
+) -> None:
+    put(database, "a", "b")
+    scorer.gate.clear()
+    later(service.score, ["a"])
+    assert scorer.entered.wait(PATIENCE_S)
+    service.let_go(lost=lost)
+    image = image_of(database, "a")
+    assert (image.lease_owner, image.attempts, image.losses) == (None, *expected)
+    with pytest.raises(StoppingError):
+        service.score(["b"])
+
+
+# Statements
+
+
+@pytest.mark.parametrize("migrated", ["postgresql"], indirect=True)
+def test_a_batch_takes_four_statements_however_many_its_images(database: Database, service: Service) -> None:
+    ids = [f"{number}" for number in range(50)]
+    put(database, *ids)
+    heard: list[str] = []
+    event.listen(service.database.engine, "before_cursor_execute", lambda _c, _u, sql, *_: heard.append(sql))
+    jobs = service._take(ids)  # noqa: SLF001 - a batch as it comes when many threads hand it in
+    assert len(jobs) == 50
+    service._record([Scored(i, "default", 0.5, "f" * 64, 1, 2, 3) for i in ids])  # noqa: SLF001 - the same
+    assert len(heard) == 4, heard
+
+
+# At the start
+
+
+def test_a_model_that_scores_the_same_picture_twice_is_fit_to_serve(loaded: Scorer) -> None:
+    selftest.check(loaded)
+
+
+def test_a_model_that_does_not_is_refused(loaded: Scorer) -> None:
+    class Drifting(Scorer):
+        def __init__(self) -> None:
+            super().__init__(loaded.detector, loaded.card, "cpu")
+            self.scores = [0.5, 0.6]
+
+        def score(self, batch: Sequence[Pixels]) -> list[float]:
+            return [self.scores.pop() for _ in batch]
+
+    with pytest.raises(ScoringError, match=r"model tiny scored one picture 0\.600000 and 0\.500000"):
+        selftest.check(Drifting())
+
+
+def test_no_two_processes_have_the_same_name() -> None:
+    assert len({new_owner() for _ in range(100)}) == 100
+
+
+def _ends(future: "Future[None]", within_s: float) -> bool:
+    try:
+        future.result(within_s)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,80 @@
+"""How a worker process ends: within a time that is set, whatever hangs, and with nothing of it left in its hands."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Protocol
+
+from worker.health import Health
+
+log = logging.getLogger(__name__)
+
+#: Exit status of a worker whose device broke or hangs (``EX_SOFTWARE``), and of one that was told to stop twice.
+BROKEN, HURRIED = 70, 1
+#: How long giving back what is in hand may take.
+_LET_GO_S = 3.0
+
+
+class LetGo(Protocol):
+    """Gives back what is in hand; ``lost``: it may be to blame for this end."""
+
+    def __call__(self, *, lost: bool) -> None:
+        """Do it."""
+
+
+class Ending:
+    """A thread that ends this process when it does not end by itself.
+
+    `begin` gives it ``stop_s`` for what is in hand, and exits with 0 if that was not enough; the next signal ends it at
+    once. `fail` ends it at once, with a status that is not 0.
+    """
+
+    def __init__(self, let_go: LetGo, health: Health, stop_s: float, leave: Callable[[int], None] = os._exit) -> None:
+        self._let_go = let_go
+        self._health = health
+        self._stop_s = stop_s
+        self._leave = leave
+        self._status = 0
+        self._begun = threading.Event()
+        self._hurry = threading.Event()
+        # Begun now: a signal's handler must not start threads.
+        threading.Thread(target=self._watch, name="ending", daemon=True).start()
+
+    def begin(self) -> None:
+        """Finish what is in hand. Called by the handler of a signal, and takes the next ones."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, self._again)
+        self._begun.set()
+
+    def fail(self, why: str) -> None:
+        """End now, since the device is past saving."""
+        log.critical("this worker ends: %s", why)
+        self._health.failed(why)
+        self._now(BROKEN)
+
+    def _again(self, _signal: int, _frame: FrameType | None) -> None:
+        self._now(HURRIED)
+
+    def _now(self, status: int) -> None:
+        self._status = self._status or status
+        self._hurry.set()
+        self._begun.set()
+
+    def _watch(self) -> None:
+        self._begun.wait()
+        self._hurry.wait(self._stop_s)
+        log.warning("what is in hand goes to other workers")
+        letting_go = threading.Thread(target=self._give_back, daemon=True)
+        letting_go.start()
+        letting_go.join(_LET_GO_S)
+        self._health.remove()
+        self._leave(self._status)
+
+    def _give_back(self) -> None:
+        try:
+            self._let_go(lost=self._status == BROKEN)
+        except Exception as error:  # noqa: BLE001 - the leases run out by themselves
+            log.warning("not given back: %s", error)
