@@ -5,6 +5,7 @@ A picture with a charm in it harms whoever opens it with Pillow, as one that fin
 """
 
 import os
+import resource
 import signal
 import time
 from contextlib import suppress
@@ -22,6 +23,8 @@ def _killer() -> None:
 
 
 def _hog() -> None:
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        _killer()  # as the kernel would, once the machine has no memory left: but the machine is not ours
     kept = []
     while True:
         kept.append(bytearray(256 * 1024 * 1024))
