@@ -16,7 +16,7 @@ from tests.chaos.run import Row, run, table
 @click.option("--quick", is_flag=True, help="The two-minute version that `make test` runs.")
 @click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Workers side by side.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep everything here, the workers' logs above all.")
-@click.option("--only", default="", help="Faults whose name holds this.")
+@click.option("--only", default="", help="Faults whose name matches this (a regular expression).")
 @click.option("--on", "kinds", multiple=True, type=click.Choice(["postgresql", "sqlite"]), help="Both, unless given.")
 def chaos(
     *, seed: int | None, quick: bool, workers: int, folder: Path | None, only: str, kinds: tuple[str, ...]
