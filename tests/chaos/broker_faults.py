@@ -71,7 +71,7 @@ def _echo(world: World) -> None:
 def _nonsense(world: World) -> None:
     """Messages that no client of ours would send."""
     known = sorted(world.uploads.committed)
-    for arguments in (
+    nonsense: list[list[Any]] = [
         [["nobody"]],
         [known[:50] * 4],
         [[]],
@@ -82,7 +82,8 @@ def _nonsense(world: World) -> None:
         [known[:1] * 2000],
         [],
         [1, 2, 3],
-    ):
+    ]
+    for arguments in nonsense:
         world.broker.client.lpush(QUEUE, _message("worker.score_images", arguments))
     for task in ("worker.ingest_image", "worker.fulfil_requests", "os.system"):
         world.broker.client.lpush(QUEUE, _message(task, [["?"]]))

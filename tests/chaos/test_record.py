@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert, text, update
 from sqlalchemy.orm import Session
 
 from db import images, scores, thresholds, versions
-from db.images import NewImage
+from db.images import Failure, NewImage
 from db.schema import Case, Flag, Image, Score
 from db.scores import Provenance, Scored
 from db.session import Database
@@ -30,7 +30,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
         images.add(session, [NewImage(GOOD, "a", "p0.jpg"), NewImage(HALF, "a", "http://x/half")], 0)
         images.lease(session, [GOOD, HALF], "worker", 60)
         scores.record(session, [Scored(GOOD, "default", 0.9, "f" * 64, 1, 16, 16)], Provenance(version.id, "e", "cpu"))
-        images.put_back(session, [images.Failure(HALF, "truncated", "")])
+        images.put_back(session, [Failure(HALF, "truncated", "")], "worker")
     yield database
     database.close()
 

@@ -24,7 +24,7 @@ from tests.chaos.workers import Pool, Worker
 
 #: What happens in seconds, and would take hours in production.
 LEASE_S = 4.0
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 4
 SETTINGS = {
     "UNMASK_LEASE_S": f"{LEASE_S:g}",
     "UNMASK_RESEND_S": "2",
@@ -32,7 +32,7 @@ SETTINGS = {
     "UNMASK_RETRY_S": "0.5",
     "UNMASK_RETRY_DEADLINE_S": "8",
     "UNMASK_MAX_ATTEMPTS": f"{MAX_ATTEMPTS}",
-    "UNMASK_FETCH_TIMEOUT_S": "2",
+    "UNMASK_FETCH_TIMEOUT_S": "3",
     "UNMASK_DECODER_TIMEOUT_S": "3",
     "UNMASK_STOP_S": "15",
     "UNMASK_SWEEP_S": "0.5",
