@@ -1,6 +1,7 @@
 """``make chaos [SEED=n]``: every fault, on PostgreSQL and SQLite; a table on stdout, and exit status 1 for any loss."""
 
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ def chaos(
     *, seed: int | None, quick: bool, workers: int, folder: Path | None, only: str, kinds: tuple[str, ...]
 ) -> None:
     """Harm the whole system in every way that we know, and see that nothing is lost and nothing is scored twice."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {seed}", err=True)
     start = time.monotonic()

@@ -5,6 +5,7 @@ when an image has not what it must have.
 """
 
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -54,6 +55,7 @@ class Sample:
 @click.option("--images", type=click.IntRange(_SAMPLES), default=50_000, show_default=True)
 def soak(*, seed: int | None, images: int) -> None:
     """Many images, and nothing grows."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {seed}", err=True)
     with (
