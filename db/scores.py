@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Integer, String, column, select, update
+from sqlalchemy import ColumnClause, Integer, String, column, select, update
 from sqlalchemy.orm import Session
 
 from db.cases import Flagged, raise_flags
@@ -73,11 +74,8 @@ def _insert(session: Session, scored: Sequence[Scored], made_by: Provenance) -> 
 
 
 def _mark_scored(session: Session, scored: Sequence[Scored]) -> None:
-    columns = [
-        column("id", String),
-        column("sha256", String),
-        *(column(n, Integer) for n in ("bytes", "width", "height")),
-    ]
+    columns: list[ColumnClause[Any]] = [column("id", String), column("sha256", String)]
+    columns += [column(name, Integer) for name in ("bytes", "width", "height")]
     rows = given(columns, [(item.image_id, item.sha256, item.bytes, item.width, item.height) for item in scored])
     statement = (
         update(Image)
