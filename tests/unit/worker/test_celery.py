@@ -30,6 +30,7 @@ def test_celerys_own_command_finds_the_app() -> None:
         ("task_ignore_result", True),
         ("worker_prefetch_multiplier", 1),
         ("broker_connection_max_retries", None),
+        ("broker_channel_error_retry", True),
         ("broker_connection_retry_on_startup", True),
     ],
 )
