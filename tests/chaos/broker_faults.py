@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.chaos.broker import QUEUE
 from tests.chaos.fault import Fault
-from tests.chaos.kinds import SERVED, STEADY
+from tests.chaos.kinds import SERVED, SLOW, STEADY
 from tests.chaos.world import LEASE_S, World
 
 
@@ -121,14 +121,14 @@ def _message(task: str, arguments: list[Any]) -> str:
     )
 
 
-KILL = Fault("Valkey: SIGKILL, back with its AOF", _kill, 3)
+KILL = Fault("Valkey: SIGKILL, back with its AOF", _kill, 3, 1, mix=SLOW)
 KILL_AND_FORGET = Fault("Valkey: SIGKILL, back without AOF", _kill_and_forget, 3, 1)
 FLUSH = Fault("Valkey: FLUSHALL", _flush, 8, 2)
 DROP_CLIENTS = Fault("Valkey: CLIENT KILL of all", _drop_clients, 8, 2)
 PAUSE_CLIENTS = Fault("Valkey: CLIENT PAUSE", _pause_clients, 2, 1)
 FREEZE = Fault("Valkey: SIGSTOP, SIGCONT", _freeze, 1)
 FILL = Fault("Valkey: out of memory", _fill, 2, 1)
-DEMOTE = Fault("Valkey: read-only replica for a while", _demote, 2)
+DEMOTE = Fault("Valkey: read-only replica for a while", _demote, 2, 1)
 ECHO = Fault("messages: each four times", _echo, 2, 1)
 NONSENSE = Fault("messages: nonsense", _nonsense, 2, 1, mix=SERVED)
 SWEEPERS = Fault("sweepers: two more at once", _sweepers, 3)
