@@ -15,7 +15,7 @@ app.conf.update(
     broker_url=_settings.broker_url,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # A broker that answers with an error (read-only after a failover, out of memory) is tried again as one that is away.
+    # A broker that answers with an error (read-only, out of memory) is tried again, as one that is away is.
     broker_channel_error_retry=True,
     broker_transport_options={
         "global_keyprefix": "unmask:",
