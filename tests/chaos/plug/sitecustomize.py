@@ -27,7 +27,7 @@ def _hog() -> None:
         _killer()  # as the kernel would, once the machine has no memory left: but the machine is not ours
     kept = []
     while True:
-        kept.append(bytearray(256 * 1024 * 1024))
+        kept.append(bytearray(64 * 1024 * 1024))
 
 
 def _sleeper() -> None:
