@@ -19,6 +19,8 @@ class Worker:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         self.stopping_since: float | None = None
+        #: Exit statuses with which it may obey. One that is still starting has nothing to finish, and no ear for signals.
+        self.obedient = frozenset({0})
         with log.open("wb") as file:
             command = [sys.executable, "-m", "worker", "worker"]
             self.process = subprocess.Popen(command, env=dict(environment), stdout=file, stderr=file)
@@ -78,6 +80,7 @@ class Pool:
 
     def terminate(self, worker: Worker) -> None:
         """SIGTERM; `tend` sees to it that it obeys."""
+        worker.obedient |= frozenset() if worker.is_ready() else {-signal.SIGTERM}
         worker.stopping_since = time.monotonic()
         worker.send(signal.SIGTERM)
 
@@ -104,7 +107,7 @@ class Pool:
         self.workers.remove(worker)
         if worker.stopping_since is None:
             self.ends[status] += 1
-        if status not in (self.excused if worker.stopping_since is None else {0, *self.excused}):
+        if status not in (self.excused if worker.stopping_since is None else worker.obedient | self.excused):
             asked = "by itself" if worker.stopping_since is None else "after SIGTERM"
             self._report(f"{worker.log.name} ended {asked} with {status}", worker)
 
