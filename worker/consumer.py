@@ -22,7 +22,7 @@ class Consumer(consumer.Consumer):
         super().__init__(*arguments, **options)
         # Kombu 5.7 acknowledges over a connection that it has taken apart when the broker went away meanwhile, and
         # this would end the worker. What is acknowledged in vain comes again, and is found done.
-        self.connection_errors = (*self.connection_errors, AttributeError)
+        self.connection_errors: tuple[type[Exception], ...] = (*self.conninfo.connection_errors, AttributeError)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, however long it takes; Kombu calls back each second while it waits for its next try."""

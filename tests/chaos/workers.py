@@ -19,7 +19,7 @@ class Worker:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         self.stopping_since: float | None = None
-        #: Exit statuses with which it may obey. One that is still starting has nothing to finish, and no ear for signals.
+        #: Exit statuses with which it may obey; one that still starts has nothing to finish, and may just end.
         self.obedient = frozenset({0})
         with log.open("wb") as file:
             command = [sys.executable, "-m", "worker", "worker"]
