@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 class Consumer(consumer.Consumer):
     """The same, and heard of. Its base has no types."""
 
+    conninfo: Any
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # Kombu 5.7 acknowledges over a connection that it has taken apart when the broker went away meanwhile, and
