@@ -1,6 +1,6 @@
 # `make help` lists the words. Everything lives in .venv; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu bench lint format clean
+.PHONY: help demo test test-gpu bench chaos soak lint format clean
 
 # The first Python that is new enough and can make environments.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -23,6 +23,12 @@ test-gpu: $(READY) ## The main job and the tests that need CUDA, on a machine th
 
 bench: $(READY) ## What it costs, against the bare work in the same run [BENCH_JSON=file]
 	@$(BIN)/python -m tests.benchmarks
+
+chaos: $(READY) ## Kill and harm everything, and see that nothing is lost: 20 minutes, and a table [SEED=n]
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
+
+soak: $(READY) ## 50,000 images: memory, keys and connections stay flat; half an hour, and a table [SEED=n]
+	@$(BIN)/python -m tests.chaos.soak $(if $(SEED),--seed $(SEED))
 
 lint: $(READY) ## Style, types, and which room may know which
 	$(BIN)/ruff check

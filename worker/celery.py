@@ -9,17 +9,17 @@ from celery import Celery
 from worker.settings import BrokerSettings
 
 QUEUE = "unmask"
-#: Longer than an image may be in hand; past it Redis hands a message to somebody else as well.
-VISIBILITY_TIMEOUT_S = 600
-
+_settings = BrokerSettings.load()
 app = Celery("unmask", include=["worker.tasks"], set_as_current=False)
 app.conf.update(
-    broker_url=BrokerSettings.load().broker_url,
+    broker_url=_settings.broker_url,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    # A broker that answers with an error (read-only, out of memory) is tried again, as one that is away is.
+    broker_channel_error_retry=True,
     broker_transport_options={
         "global_keyprefix": "unmask:",
-        "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        "visibility_timeout": _settings.visibility_timeout_s,
         # An upload flow does not wait for a broker that is away: the row is committed, and a sweeper sends it.
         "max_retries": 0,
         # A crashed worker's messages come back within seconds, not after 100 (kombu >= 5.7).

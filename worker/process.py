@@ -96,6 +96,7 @@ def _stop(**_: Any) -> None:
 @signals.worker_shutdown.connect
 def _close(**_: Any) -> None:
     if Process.sweeper is not None:
+        Process.sweeper.stop()  # no signal may have said so: Celery also ends by itself, of an error
         Process.sweeper.join()
     if Process.rescorer is not None:
         Process.rescorer.join()

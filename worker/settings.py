@@ -27,6 +27,8 @@ class BrokerSettings(Environment):
     broker_url: str = "redis://127.0.0.1:6379/0"
     #: After so long without a score an image is sent again.
     resend_s: PositiveFloat = 60.0
+    #: Longer than an image may be in hand; past it Redis hands a message to somebody else as well. The same for all.
+    visibility_timeout_s: PositiveFloat = 600.0
 
 
 class FetchSettings(Environment):

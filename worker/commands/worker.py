@@ -11,10 +11,12 @@ def worker(*, concurrency: int | None, loglevel: str) -> None:
 
     Stops at SIGTERM, after what it has in hand. A second worker on the same machine needs nothing but starting.
     """
-    from worker.celery import app
+    from celery.bin.celery import celery
+
     from worker.settings import WorkerSettings
 
     settings = WorkerSettings.load()
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # our workers meet in SQL
     threads = str(concurrency or settings.concurrency)
-    app.worker_main(["worker", *quiet, "--loglevel", loglevel, "--concurrency", threads])
+    # Not app.worker_main(), which forgets the exit status of a worker that ended of an error.
+    celery.main(["--app", "worker", "worker", *quiet, "--loglevel", loglevel, "--concurrency", threads])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery.app.utils import find_app
 
-from worker.celery import VISIBILITY_TIMEOUT_S, app
+from worker.celery import app
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[3]
@@ -30,6 +30,7 @@ def test_celerys_own_command_finds_the_app() -> None:
         ("task_ignore_result", True),
         ("worker_prefetch_multiplier", 1),
         ("broker_connection_max_retries", None),
+        ("broker_channel_error_retry", True),
         ("broker_connection_retry_on_startup", True),
     ],
 )
@@ -38,8 +39,8 @@ def test_what_must_not_be_lost_or_hang_is_configured(name: str, value: Any) -> N
 
 
 def test_a_message_is_not_handed_to_somebody_else_while_its_image_is_in_hand() -> None:
-    assert WorkerSettings().lease_s < VISIBILITY_TIMEOUT_S
-    assert app.conf.broker_transport_options["visibility_timeout"] == VISIBILITY_TIMEOUT_S
+    assert WorkerSettings().lease_s < WorkerSettings().visibility_timeout_s
+    assert app.conf.broker_transport_options["visibility_timeout"] == WorkerSettings().visibility_timeout_s
 
 
 def test_the_broker_comes_from_the_settings_and_its_url_may_be_a_secret_file(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""What happens in a run, and in which order: both follow from the seed."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tests.chaos import broker_faults as broker
+from tests.chaos import database_faults as database
+from tests.chaos import photo_faults as photos
+from tests.chaos import upload_faults as uploads
+from tests.chaos import worker_faults as workers
+from tests.chaos.fault import Fault
+
+#: On each database, and how often.
+FAULTS: dict[str, Sequence[Fault]] = {
+    "postgresql": (
+        workers.KILL,
+        workers.KILL_ALL,
+        workers.TERMINATE,
+        workers.TERMINATE_TWICE,
+        workers.ROLL,
+        workers.FREEZE,
+        workers.CLOCK,
+        workers.NO_MODEL,
+        broker.KILL,
+        broker.KILL_AND_FORGET,
+        broker.FLUSH,
+        broker.DROP_CLIENTS,
+        broker.PAUSE_CLIENTS,
+        broker.FREEZE,
+        broker.FILL,
+        broker.DEMOTE,
+        broker.ECHO,
+        broker.NONSENSE,
+        broker.SWEEPERS,
+        database.RESTART,
+        database.CRASH,
+        database.ABSENCE,
+        database.DROP_CONNECTIONS,
+        database.READ_ONLY,
+        database.LOCK_TABLE,
+        photos.SLOW_HOST,
+        photos.LYING_HOST,
+        photos.AWAY,
+        photos.KILLER,
+        photos.HOG,
+        photos.SLEEPER,
+        uploads.KILL,
+    ),
+    "sqlite": (
+        replace(workers.KILL, times=60, quick_times=1),
+        replace(workers.TERMINATE, times=18, quick_times=1),
+        replace(workers.FREEZE, times=1, quick_times=0),
+        replace(broker.FLUSH, times=2, quick_times=0),
+        replace(uploads.KILL, times=5, quick_times=0),
+        replace(photos.KILLER, times=1, quick_times=0),
+        database.LOCK,
+        database.LOCK_LONG,
+        database.FILL_DISK,
+    ),
+}
+
+
+def plan(kind: str, seed: int, *, quick: bool) -> list[tuple[Fault, int]]:
+    """Each fault and its times, in the seed's order."""
+    chosen = [(fault, fault.quick_times if quick else fault.times) for fault in FAULTS[kind]]
+    chosen = [(fault, times) for fault, times in chosen if times]
+    random.Random(f"{seed} {kind} order").shuffle(chosen)
+    return chosen
