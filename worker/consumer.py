@@ -21,7 +21,11 @@ class Consumer(consumer.Consumer):
         connect = conn.ensure_connection
 
         def ensure_connection(errback: Any, max_retries: Any, callback: Callable[[], None]) -> Any:
-            return connect(errback, max_retries, callback=lambda: (_beat(), callback()))
+            def wait() -> None:
+                _beat()
+                callback()
+
+            return connect(errback, max_retries, callback=wait)
 
         conn.ensure_connection = ensure_connection
         return super().ensure_connected(conn)

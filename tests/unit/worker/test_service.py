@@ -182,7 +182,8 @@ def test_results_in_hand_wait_for_a_database_that_is_away_and_nothing_is_done_be
     scorer.gate.clear()
     scored = later(service.score, ["a", "b"])
     assert scorer.entered.wait(PATIENCE_S)
-    with database.writing():
+    with database.writing() as session:
+        session.execute(text("SELECT 1"))  # a transaction begins with its first statement
         scorer.gate.set()
         assert not _ends(scored, 1.0)
         another = later(service.score, ["c"])
