@@ -178,7 +178,9 @@ class Models:
 
 def _scorer(settings: WorkerSettings, served: Served) -> Scorer:
     """A version from its file, tried once; raises a room's error when it cannot serve."""
-    scorer = Scorer.open(settings.models_dir / f"{served.sha256}.safetensors", settings.device, served.sha256)
+    scorer = Scorer.open(
+        settings.models_dir / f"{served.sha256}.safetensors", settings.device, served.sha256, settings.engine
+    )
     selftest.check(scorer)
     log.info("model %s loaded on %s with %s", served.name, scorer.device, scorer.engine)
     return scorer

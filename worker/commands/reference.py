@@ -100,7 +100,7 @@ def _scores(photos: list[Path], sha256: str) -> tuple[list[float], str]:
     from worker.settings import WorkerSettings
 
     settings = WorkerSettings.load()
-    scorer = Scorer.open(settings.models_dir / f"{sha256}.safetensors", settings.device, sha256)
+    scorer = Scorer.open(settings.models_dir / f"{sha256}.safetensors", settings.device, sha256, settings.engine)
     found, digests = [], []
     with click.progressbar(photos, label="scored", file=sys.stderr) as bar:
         for score, digest in _each(scorer, bar):
