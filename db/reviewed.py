@@ -2,8 +2,8 @@
 
 import hashlib
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from db.errors import DbError
 from db.references import Built, Origin
@@ -23,17 +23,19 @@ def reviewed(session: Session, version: ModelVersion, author: str) -> Built:
     dismissed = _count(session, "dismissed")
     if dismissed == 0:
         raise DbError("nobody has dismissed a case yet: no photo is known to be real by review")
-    undecided = select(func.min(Image.created_at)).join(Flag, Flag.image_id == Image.id).join(Case)
-    until = session.scalar(undecided.where(Case.state == "open"))
+    photo = aliased(Image)
+    undecided = select(func.min(photo.created_at)).join(Flag, Flag.image_id == photo.id).join(Case)
+    until = undecided.where(Case.state == "open").scalar_subquery()
     confirmed = select(Flag.image_id).join(Case).where(Case.state == "confirmed")
     statement = (
         select(Image.id, Score.score)
         .join(Score, Score.image_id == Image.id)
         .where(Score.version_id == version.id, Image.id.not_in(confirmed))
+        .where(or_(until.is_(None), Image.created_at < until))
         .order_by(Image.created_at.desc())
         .limit(LATEST)
     )
-    rows = session.execute(statement if until is None else statement.where(Image.created_at < until)).all()
+    rows = session.execute(statement).all()
     digest = hashlib.sha256("".join(sorted(row.id for row in rows)).encode()).hexdigest()
     source = f"reviews: {dismissed} cases dismissed, {_count(session, 'confirmed')} confirmed and left out"
     return Built([row.score for row in rows], Origin(source, digest, author))

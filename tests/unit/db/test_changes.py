@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from db import changes, pauses, policies, scores, thresholds, versions
 from db.changes import Budget, Preview
@@ -27,6 +27,7 @@ CloseCase = Callable[[int, str], None]
 
 ADA = Signature("ada", "measured")
 PLENTY = Budget(1000)
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -260,6 +261,12 @@ def test_two_admins_at_once_leave_the_cases_of_the_threshold_that_stands(
     assert cases_by_state(database)["open"] == {f"i{tenth}" for tenth in range(10) if tenth / 10 >= standing.value}
 
 
+def waits(database: Database) -> bool:
+    """Whether somebody waits for a lock."""
+    with database.reading() as session:
+        return bool(session.scalar(text(WAITING)))
+
+
 @pytest.mark.parametrize("migrated", ["postgresql"], indirect=True)
 def test_a_score_that_is_recorded_during_a_change_is_flagged_by_the_one_or_the_other(
     database: Database, version_id: int, add_images: AddImages, set_threshold: SetThreshold
@@ -274,7 +281,8 @@ def test_a_score_that_is_recorded_during_a_change_is_flagged_by_the_one_or_the_o
             made_by = Provenance(version_id, "eager", "cpu")
             scores.record(session, [Scored("a", "default", 0.6, "f" * 64, 1, 1, 1)], made_by)
             inserted.set()
-            changed.wait(1)  # the change must wait for us: it cannot end before this does
+            while not (changed.is_set() or waits(database)):  # the change must wait for us
+                changed.wait(0.05)
 
     def lower() -> None:
         inserted.wait(30)
