@@ -21,8 +21,10 @@ def owner(postgres_url: str) -> Iterator[Database]:
     database = Database(postgres_url)
     database.upgrade()
     for _ in range(2):  # it is safe to repeat
-        with database.engine.begin() as connection, connection.connection.cursor() as cursor:
-            cursor.execute(ROLES.read_text())  # as psql does: many statements, and no placeholders
+        with database.engine.begin() as connection:
+            connection.connection.cursor().execute(
+                ROLES.read_text()
+            )  # as psql does: many statements, and no placeholders
     with database.writing() as session:
         version = versions.register(session, "m", "1" * 64, "unmask-1", {})
         thresholds.set_value(session, version.id, "default", 0.5, "pat", "")

@@ -73,7 +73,8 @@ def test_a_dry_run_counts_the_same_and_changes_nothing(known: Database) -> None:
 
 
 def test_an_interrupted_run_is_finished_by_the_next(known: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, done = accounts.erase, []
+    real = accounts.erase
+    done: list[Any] = []
 
     def interrupted(session: Any, ids: Any) -> int:
         if done:

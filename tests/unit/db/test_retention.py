@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select, update
 
-from db import retention
+from db import accounts, retention
 from db.commands.retention import retention as command
 from db.errors import SettingsError
 from db.retention import RetentionSettings
@@ -107,7 +107,8 @@ def test_without_a_period_everything_is_kept(old: Callable[[int], Database]) -> 
 def test_batches_are_whole_and_an_interrupted_run_is_finished_by_the_next(
     old: Callable[[int], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database, real, batches = old(91), retention.erase, []
+    database, real = old(91), accounts.erase
+    batches: list[Any] = []
 
     def interrupted(session: Any, ids: Any) -> int:
         if batches:
@@ -116,7 +117,7 @@ def test_batches_are_whole_and_an_interrupted_run_is_finished_by_the_next(
         return real(session, ids)
 
     with monkeypatch.context() as patch:
-        patch.setattr(retention, "erase", interrupted)
+        patch.setattr(accounts, "erase", interrupted)
         with pytest.raises(KeyboardInterrupt):
             retention.run(database, SETTINGS, batch=1)
     assert len(left(database)["accounts"]) == 3
