@@ -6,7 +6,10 @@ here has a measured reason; most are about not losing, not repeating and not han
 
 from celery import Celery
 
+from worker import transport
 from worker.settings import BrokerSettings
+
+transport.install()
 
 QUEUE = "unmask"
 #: Longer than an image may be in hand; past it Redis hands a message to somebody else as well.
@@ -47,4 +50,6 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_soft_shutdown_timeout=30,
     worker_send_task_events=False,
+    # Whoever can write to the broker could stop workers by it.
+    worker_enable_remote_control=False,
 )

@@ -10,6 +10,7 @@ from db import images
 from db.errors import ConflictError, DbError
 from db.images import check_id
 from trainer.errors import TrainerError
+from worker import transport
 from worker.celery import app
 from worker.client import new_image, send
 from worker.errors import WorkerError
@@ -55,6 +56,7 @@ def _open(**_: Any) -> None:
     """Before anything is taken from the queue; a worker that cannot serve says why in one line and does not start."""
     try:
         settings = WorkerSettings.load()
+        transport.serve(app)
         Process.service = Service.open(settings)
     except (DbError, TrainerError, WorkerError) as error:
         sys.stderr.write(f"Error: {error}\n")
