@@ -14,6 +14,7 @@ from worker import transport
 from worker.celery import app
 from worker.client import new_image, send
 from worker.errors import WorkerError
+from worker.redaction import RedactingFormatter
 from worker.service import Service
 from worker.settings import WorkerSettings
 from worker.sweeper import Sweeper
@@ -67,7 +68,9 @@ def _open(**_: Any) -> None:
 @signals.setup_logging.connect
 def _log(loglevel: int = logging.INFO, **_: Any) -> None:
     """Ours on stderr; of Celery's, not two lines a message."""
-    logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=loglevel, handlers=[handler])
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(max(loglevel, logging.WARNING))
 

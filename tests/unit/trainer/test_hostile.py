@@ -76,7 +76,7 @@ def gif_blocks(count: int) -> bytes:
     return after(data, data.index(b",", 13), b"\x21\xfe\x01x\x00" * count)
 
 
-FLOODS = {
+FLOODS: dict[str, tuple[Callable[[], bytes], str]] = {
     "scans": (lambda: scans(8000, 6250, 200), "too_many_scans"),
     "scans of a small picture": (lambda: scans(1000, 1000, 2000), "too_many_scans"),
     "JPEG segments": (lambda: after(small("JPEG"), 2, b"\xff\xfe\0\2" * 1_000_000), "too_many_parts"),
