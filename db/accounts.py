@@ -6,6 +6,7 @@ they look whose it is, so that a score which is being recorded opens no case for
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, func, select, update
 from sqlalchemy.orm import Session
@@ -49,7 +50,7 @@ def known(session: Session, account_id: str) -> Forgotten:
     return Forgotten(*counts)
 
 
-def erase(session: Session, image_ids: Sequence[str]) -> int:
+def erase(session: Session, image_ids: Sequence[Any]) -> int:
     """Take from images all that tells whose they are; those that still waited are given up. How many pictures went."""
     gone = update(Preview).where(Preview.image_id.in_(image_ids), Preview.picture.is_not(None)).values(picture=None)
     asked = update(Request).where(Request.image_id.in_(image_ids), Request.state == "pending")

@@ -12,7 +12,8 @@ from pydantic import PositiveFloat
 from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from db.accounts import BATCH, close_cases, erase
+from db import accounts
+from db.accounts import BATCH, close_cases
 from db.clock import moment
 from db.schema import Case, Flag, Image, Preview, Request, RetentionPass, Score
 from db.session import Database
@@ -70,7 +71,7 @@ def _apply(database: Database, which: Select[Any], apply: Apply, batch: int) -> 
 def _configured(settings: RetentionSettings) -> list[tuple[str, float, Due, Apply]]:
     periods = (
         ("pictures", settings.keep_pictures_days, _old_pictures, _delete_pictures),
-        ("accounts", settings.keep_accounts_days, _old_accounts, erase),
+        ("accounts", settings.keep_accounts_days, _old_accounts, accounts.erase),
         ("cases", settings.keep_accounts_days, _old_cases, _close),
         ("scores", settings.keep_scores_days, _old_records, _delete_records),
     )

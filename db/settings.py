@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from db.errors import SettingsError
 
@@ -34,7 +34,7 @@ class Environment(BaseModel):
 class DatabaseSettings(Environment):
     """Where the record is kept: SQLite beside you, or ``postgresql://...``."""
 
-    database_url: str = "sqlite:///unmask.db"
+    database_url: str = Field(default="sqlite:///unmask.db", repr=False)  # it may hold a password
 
 
 class PolicySettings(Environment):

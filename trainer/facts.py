@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from trainer.preprocess import LIMITS, _checked, _whole
+from trainer.limits import LIMITS
+from trainer.preprocess import _checked, _whole
 
 #: A picture is greyscale when its channels lie this close in all but one pixel of a thousand: JPEG rounds colours.
 _GREY_SPREAD, _GREY_QUANTILE = 12, 0.999

@@ -10,7 +10,7 @@ from pathlib import Path
 from trainer.cores import cores
 from trainer.errors import ManifestError, Rejected
 from trainer.facts import header
-from trainer.preprocess import check_bytes
+from trainer.limits import check_bytes
 from trainer.tables import Row, load, parse
 
 LABELS = ("real", "fake")

@@ -1,19 +1,20 @@
-"""Bytes to 512×512 RGB: the only decoder in the house, and every limit on an image.
+"""Bytes to 512×512 RGB: the only decoder in the house.
 
 Training and serving call the same ``decode``; its ``FINGERPRINT`` travels with every checkpoint and score, so that
 a picture is never scored on other pixels than the detector was trained on.
 """
 
-import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from trainer.errors import Rejected
+from trainer.limits import LIMITS, Limits, check_bytes, check_header
+from trainer.metered import Metered
 
 #: Raise this when the pixels that come out may change; the golden hash in the tests notices if you forget.
 VERSION = 1
@@ -39,29 +40,13 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+# The texts and the colour profile of a PNG, unpacked: one of them, and all together.
+PngImagePlugin.MAX_TEXT_CHUNK = 1024 * 1024
+PngImagePlugin.MAX_TEXT_MEMORY = 8 * 1024 * 1024
 # Of a file that is odd but readable Pillow warns: no news to us, and no reason to print or, under -W error, to refuse.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # Between one and two times Pillow's own limit it only warns; here that is an error too, and never a print.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is refused from the header alone, before any pixel is decoded."""
-
-    #: Size of the file.
-    max_bytes: int = 20 * 1024 * 1024
-    #: Width × height; a transparent picture needs eight bytes a pixel while it is scaled (320 MB).
-    max_pixels: int = 40_000_000
-    #: The same for JPEG, which is decoded at reduced scale: 48-megapixel phones are welcome.
-    max_jpeg_pixels: int = 50_000_000
-    max_side: int = 20_000
-    min_side: int = 16
-    #: Longer side over shorter side.
-    max_aspect: float = 10.0
-
-
-LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +63,8 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Picture:
     """Decode one photo to 512×512 RGB, upright, whole (the paper does not crop to the face).
 
     Raises `Rejected` for anything else: its reason is one of ``empty``, ``too_many_bytes``, ``not_an_image``,
-    ``too_many_pixels``, ``side_too_long``, ``side_too_short``, ``too_elongated``, ``truncated``, ``corrupt``.
+    ``too_many_pixels``, ``side_too_long``, ``side_too_short``, ``too_elongated``, ``too_many_scans``,
+    ``too_many_parts``, ``metadata_too_large``, ``truncated``, ``corrupt``.
     """
     image = _checked(data, limits)
     width, height = image.size
@@ -95,51 +81,33 @@ def upright(data: bytes, limits: Limits = LIMITS) -> Image.Image:
     return _whole(lambda opened: _flat(_upright(_scalable(opened), opened)), image)
 
 
-def check_bytes(size: int, limits: Limits = LIMITS) -> None:
-    """Refuse a file by its size in bytes alone."""
-    if size == 0:
-        raise Rejected("empty", "at least 1 byte", "0 bytes")
-    if size > limits.max_bytes:
-        raise Rejected("too_many_bytes", f"{limits.max_bytes} bytes", f"{size} bytes")
-
-
 def _checked(data: bytes, limits: Limits) -> Image.Image:
     check_bytes(len(data), limits)
-    image = _open(data)
-    _check_header(image, limits)
+    image = _open(data, limits)
+    check_header(image, data, limits)
     return image
 
 
 def _whole(read: Callable[[Image.Image], Image.Image], image: Image.Image) -> Image.Image:
     try:
         return read(image)
+    except Rejected:
+        raise
     except Exception as error:  # Pillow's decoders raise whatever a broken file makes them raise
         raise _broken(error) from error
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, limits: Limits) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(Metered(data, limits.max_reads), formats=FORMATS)
+    except Rejected:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Rejected("too_many_pixels", f"{LIMITS.max_pixels} pixels", str(error)) from error
+        raise Rejected("too_many_pixels", f"{limits.max_pixels} pixels", str(error)) from error
     except UnidentifiedImageError as error:
         raise Rejected("not_an_image", "/".join(FORMATS), f"{len(data)} bytes of something else") from error
     except Exception as error:  # a header can break a plugin in any way
         raise _broken(error) from error
-
-
-def _check_header(image: Image.Image, limits: Limits) -> None:
-    width, height = image.size
-    size = f"{width}x{height}"
-    max_pixels = limits.max_jpeg_pixels if image.format in ("JPEG", "MPO") else limits.max_pixels
-    if max(image.size) > limits.max_side:
-        raise Rejected("side_too_long", f"{limits.max_side} pixels", size)
-    if min(image.size) < limits.min_side:
-        raise Rejected("side_too_short", f"{limits.min_side} pixels", size)
-    if width * height > max_pixels:
-        raise Rejected("too_many_pixels", f"{max_pixels} pixels", size)
-    if max(image.size) > limits.max_aspect * min(image.size):
-        raise Rejected("too_elongated", f"{limits.max_aspect:g}:1", size)
 
 
 def _canvas(image: Image.Image) -> Image.Image:
@@ -156,7 +124,7 @@ def _scalable(image: Image.Image) -> Image.Image:
         levels = np.asarray(image).clip(0, 65535).astype(np.uint16, copy=False)
         return Image.fromarray((levels >> 8).astype(np.uint8))
     if image.has_transparency_data:
-        return image.convert("RGBA")
+        return image if image.mode == "RGBA" else image.convert("RGBA")  # which would copy it
     return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
 
 
@@ -178,5 +146,8 @@ def _flat(small: Image.Image) -> Image.Image:
 
 
 def _broken(error: Exception) -> Rejected:
+    if "MAX_TEXT_" in str(error):  # Pillow's own limits, on what a PNG's texts and colour profile unpack to
+        limit = f"{PngImagePlugin.MAX_TEXT_CHUNK} bytes, {PngImagePlugin.MAX_TEXT_MEMORY} in all"
+        return Rejected("metadata_too_large", limit, "more")
     reason = "truncated" if "truncated" in str(error).lower() else "corrupt"
     return Rejected(reason, "a complete file", f"{type(error).__name__}: {error}"[:200])

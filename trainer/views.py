@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from trainer.errors import TrainerError
+from trainer.limits import LIMITS
 from trainer.normalise import normalise
-from trainer.preprocess import LIMITS, SIZE, upright
+from trainer.preprocess import SIZE, upright
 
 #: The picture as it is.
 ORIGINAL = ""

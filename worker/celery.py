@@ -6,7 +6,10 @@ here has a measured reason; most are about not losing, not repeating and not han
 
 from celery import Celery
 
+from worker import transport
 from worker.settings import BrokerSettings
+
+transport.install()
 
 QUEUE = "unmask"
 _settings = BrokerSettings.load()
@@ -47,4 +50,6 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_consumer="worker.consumer:Consumer",
     worker_send_task_events=False,
+    # Whoever can write to the broker could stop workers by it.
+    worker_enable_remote_control=False,
 )

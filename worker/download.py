@@ -13,7 +13,7 @@ from requests import PreparedRequest, Request, Response
 from urllib3 import Timeout
 
 from trainer.errors import Rejected
-from trainer.preprocess import LIMITS, check_bytes
+from trainer.limits import LIMITS, check_bytes
 from worker.adapter import PinningAdapter
 from worker.addresses import Addresses
 from worker.errors import FetchError

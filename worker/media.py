@@ -5,7 +5,7 @@ import stat
 from contextlib import ExitStack
 from pathlib import Path
 
-from trainer.preprocess import LIMITS, check_bytes
+from trainer.limits import LIMITS, check_bytes
 from worker.errors import FetchError
 
 #: A pipe is opened at once and then refused, instead of waited for.

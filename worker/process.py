@@ -9,11 +9,13 @@ from celery import signals
 
 from db.errors import DbError
 from trainer.errors import TrainerError
+from worker import transport
 from worker.celery import app
 from worker.client import send, send_requests
 from worker.ending import Ending
 from worker.errors import WorkerError
 from worker.health import Health
+from worker.redaction import RedactingFormatter
 from worker.rescorer import Rescorer
 from worker.service import Service
 from worker.settings import WorkerSettings
@@ -42,6 +44,7 @@ def _open(**_: Any) -> None:
     """Before anything is taken from the queue; a worker that cannot serve says why in one line and does not start."""
     try:
         settings = WorkerSettings.load()
+        transport.serve(app)
         Process.health = Health(settings.run_dir)
         atexit.register(Process.health.remove)
         Process.service = Service.open(settings, _fail)
@@ -67,7 +70,9 @@ def _fail(why: str) -> None:
 @signals.setup_logging.connect
 def _log(loglevel: int = logging.INFO, **_: Any) -> None:
     """Ours on stderr; of Celery's, not two lines a message."""
-    logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=loglevel, handlers=[handler])
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(max(loglevel, logging.WARNING))
 

@@ -24,7 +24,7 @@ def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
 class BrokerSettings(Environment):
     """Where the messages go. An upload flow needs no more than this to enqueue."""
 
-    broker_url: str = "redis://127.0.0.1:6379/0"
+    broker_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)  # it may hold a password
     #: After so long without a score an image is sent again.
     resend_s: PositiveFloat = 60.0
     #: Longer than an image may be in hand; past it Redis hands a message to somebody else as well. The same for all.

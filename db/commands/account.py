@@ -7,6 +7,7 @@ import click
 from db import accounts
 from db.cli import open_database
 from db.output import emit, json_option
+from db.pseudonyms import Pseudonyms, PseudonymSettings
 
 
 @click.group()
@@ -29,4 +30,5 @@ def forget(*, account_id: str, dry_run: bool, as_json: bool) -> None:
             found = accounts.known(session, account_id)
     else:
         found = accounts.forget(database, account_id)
-    emit([asdict(found) | {"dry_run": dry_run}], as_json=as_json, empty="")
+    name = Pseudonyms(PseudonymSettings.load()).of(account_id)  # what is printed is kept, in some log
+    emit([{"account": name} | asdict(found) | {"dry_run": dry_run}], as_json=as_json, empty="")

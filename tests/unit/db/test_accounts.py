@@ -116,5 +116,7 @@ def test_the_command_says_what_it_did(known: Database, monkeypatch: pytest.Monke
     for options, dry_run in ((["--dry-run"], True), ([], False)):
         result = CliRunner().invoke(account, ["forget", "ada", "--json", *options])
         assert result.exit_code == 0, result.output
-        assert json.loads(result.stdout) == [counts | {"dry_run": dry_run}]
+        (row,) = json.loads(result.stdout)
+        assert row.pop("account") not in ("", "ada")
+        assert row == counts | {"dry_run": dry_run}
     assert "ada" not in everything(known)

@@ -117,7 +117,7 @@ def test_batches_are_whole_and_an_interrupted_run_is_finished_by_the_next(
         return real(session, ids)
 
     with monkeypatch.context() as patch:
-        patch.setattr(retention, "erase", interrupted)
+        patch.setattr(accounts, "erase", interrupted)
         with pytest.raises(KeyboardInterrupt):
             retention.run(database, SETTINGS, batch=1)
     assert len(left(database)["accounts"]) == 3

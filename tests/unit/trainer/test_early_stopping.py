@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,6 @@ def test_what_is_watched_is_not_trained_on(plan: Plan, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("change", [{"end_to_end": True}, {"unfreezing": Unfreezing("all")}])
-def test_with_the_backbone_in_the_loop_it_is_refused(change: dict[str, bool], plan: Plan, tmp_path: Path) -> None:
+def test_with_the_backbone_in_the_loop_it_is_refused(change: dict[str, Any], plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match="--patience needs the cached fit"):
         fit(replace(plan, out=tmp_path / "out", **change))

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from trainer.errors import Rejected
-from trainer.preprocess import FINGERPRINT, LIMITS, SIZE, Limits, Pixels, check_bytes, decode
+from trainer.limits import LIMITS, Limits, check_bytes
+from trainer.preprocess import FINGERPRINT, SIZE, Pixels, decode
 
 # As in production, see preprocess: Pillow's warnings are no news. (pytest resets the filters that a module sets.)
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\.")
@@ -30,6 +31,9 @@ REASONS = {
     "side_too_long",
     "side_too_short",
     "too_elongated",
+    "too_many_scans",
+    "too_many_parts",
+    "metadata_too_large",
     "truncated",
     "corrupt",
 }

@@ -9,7 +9,8 @@ from PIL import Image
 
 from trainer import views
 from trainer.errors import TrainerError
-from trainer.preprocess import LIMITS, decode
+from trainer.limits import LIMITS
+from trainer.preprocess import decode
 
 SHA256 = "a" * 64
 #: Enough random views for every change to occur, and to be left out, beyond doubt.

@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from trainer.errors import Rejected
-from trainer.preprocess import LIMITS
+from trainer.limits import LIMITS
 from worker.errors import FetchError
 from worker.fetch import Fetcher
 from worker.settings import FetchSettings

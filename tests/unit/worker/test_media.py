@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainer.errors import Rejected
-from trainer.preprocess import LIMITS
+from trainer.limits import LIMITS
 from worker import media
 from worker.errors import FetchError
 from worker.fetch import Fetcher

@@ -1,0 +1,181 @@
+"""Pictures made to hurt: each is refused with its reason, or decoded within 400 MB; nothing else ever happens."""
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from trainer.errors import Rejected
+from trainer.limits import LIMITS
+from trainer.preprocess import decode
+
+pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\.")
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_MB = 400
+#: Decodes a file in a process of its own, and prints how it went and how many megabytes that took at most.
+PROBE = """
+import sys
+from pathlib import Path
+from trainer.errors import Rejected
+from trainer.preprocess import decode
+try:
+    outcome = decode(Path(sys.argv[1]).read_bytes()).format
+except Rejected as error:
+    outcome = error.reason
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(outcome, int(peak.split()[1]) // 1024)
+"""
+
+
+def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, colour: int, bits: int, channels: int, *extra: bytes) -> bytes:
+    """A black PNG of any kind, packed as tightly as it can be; ``extra`` chunks come before its data."""
+    row, packer = bytes(1 + width * channels * bits // 8), zlib.compressobj(9)
+    data = b"".join([*(packer.compress(row) for _ in range(height)), packer.flush()])
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return SIGNATURE + chunk(b"IHDR", header) + b"".join(extra) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def jpeg(mode: str, width: int, height: int, **options: object) -> bytes:
+    return encoded(Image.new(mode, (width, height)), "JPEG", **options)
+
+
+def small(format_: str) -> bytes:
+    return encoded(Image.new("L", (64, 64), 99), format_)
+
+
+def scans(width: int, height: int, count: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again: in libjpeg's own words, a way to take hours."""
+    data = jpeg("L", width, height, progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * count + b"\xff\xd9"
+
+
+def after(data: bytes, place: int, inserted: bytes) -> bytes:
+    return data[:place] + inserted + data[place:]
+
+
+def gif_blocks(count: int) -> bytes:
+    data = small("GIF")
+    return after(data, data.index(b",", 13), b"\x21\xfe\x01x\x00" * count)
+
+
+FLOODS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "scans": (lambda: scans(8000, 6250, 200), "too_many_scans"),
+    "scans of a small picture": (lambda: scans(1000, 1000, 2000), "too_many_scans"),
+    "JPEG segments": (lambda: after(small("JPEG"), 2, b"\xff\xfe\0\2" * 1_000_000), "too_many_parts"),
+    "JPEG fill bytes": (lambda: after(small("JPEG"), 2, b"\xff" * 1_000_000), "too_many_parts"),
+    "JPEG rubbish": (lambda: after(small("JPEG"), 20, b"x" * 1_000_000), "too_many_parts"),
+    "PNG chunks": (lambda: png(64, 64, 2, 8, 3, chunk(b"abCd", b"") * 200_000), "too_many_parts"),
+    "PNG data in nothings": (lambda: png(64, 64, 2, 8, 3, chunk(b"IDAT", b"") * 200_000), "too_many_parts"),
+    "GIF comments": (lambda: gif_blocks(200_000), "too_many_parts"),
+    "a packed text": (
+        lambda: png(64, 64, 2, 8, 3, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2_000_000)))),
+        "metadata_too_large",
+    ),
+    "many packed texts": (
+        lambda: png(64, 64, 2, 8, 3, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(900_000))) * 20),
+        "metadata_too_large",
+    ),
+    "a packed colour profile": (
+        lambda: png(64, 64, 2, 8, 3, chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(2_000_000)))),
+        "metadata_too_large",
+    ),
+    "progressive ink": (lambda: jpeg("CMYK", 8000, 5000, progressive=True), "too_many_pixels"),
+    "a large WebP": (
+        lambda: encoded(Image.new("RGB", (5000, 4001)), "WEBP", lossless=True, method=0, quality=0),
+        "too_many_pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_is_refused_by_the_limit_that_it_breaks(name: str) -> None:
+    make, reason = FLOODS[name]
+    with pytest.raises(Rejected) as caught:
+        decode(make())
+    assert caught.value.reason == reason
+    assert caught.value.limit
+    assert caught.value.value
+
+
+WORST: dict[str, Callable[[], bytes]] = {
+    "PNG, transparent": lambda: png(8000, 5000, 6, 8, 4),
+    "PNG, transparent, 16 bits": lambda: png(8000, 5000, 6, 16, 4),
+    "PNG, grey, 16 bits": lambda: png(8000, 5000, 0, 16, 1),
+    "GIF, transparent": lambda: encoded(Image.new("P", (8000, 5000), 1), "GIF", transparency=1),
+    "WebP, transparent": lambda: encoded(
+        Image.new("RGBA", (5000, 4000), (1, 2, 3, 4)), "WEBP", lossless=True, method=0, quality=0
+    ),
+    "JPEG, progressive": lambda: jpeg("RGB", 8000, 6250, progressive=True, subsampling=0),
+    "JPEG, progressive ink": lambda: jpeg("CMYK", 7500, 5000, progressive=True),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory was used at most")
+@pytest.mark.parametrize("name", WORST)
+def test_the_worst_that_the_limits_let_through_takes_no_more_memory_than_they_promise(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(WORST[name]())
+    done = subprocess.run([sys.executable, "-c", PROBE, str(path)], capture_output=True, text=True, check=True)
+    outcome, peak_mb = done.stdout.split()
+    assert outcome in ("PNG", "GIF", "WEBP", "JPEG")
+    assert int(peak_mb) <= MAX_MB
+
+
+def test_every_beginning_of_a_photo_is_refused_and_only_the_whole_is_one() -> None:
+    data = encoded(Image.linear_gradient("L").resize((32, 32)), "JPEG")
+    for length in range(len(data) - 2):  # without its last two bytes, which say that it ends, all of it is there
+        with pytest.raises(Rejected):
+            decode(data[:length])
+    assert decode(data).format == "JPEG"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<!doctype html><script>alert(1)</script>",
+        b"%PDF-1.7",
+        b"PK\3\4" + bytes(100),
+        b"MZ" + bytes(100),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n",
+        b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+        encoded(Image.new("RGB", (64, 64)), "TIFF"),
+        encoded(Image.new("RGB", (64, 64)), "BMP"),
+        encoded(Image.new("RGB", (64, 64)), "ICO"),
+        b" " + small("JPEG"),
+    ],
+)
+def test_what_is_no_photo_is_not_taken_for_one(data: bytes) -> None:
+    with pytest.raises(Rejected, match=r"^not_an_image: "):
+        decode(data)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF"])
+@pytest.mark.parametrize("tail", [b"PK\3\4" + bytes(100), b"<script>alert(1)</script>", bytes(1000)])
+def test_of_a_file_that_is_two_things_only_the_photo_is_seen(format_: str, tail: bytes) -> None:
+    assert (decode(small(format_) + tail).pixels == decode(small(format_)).pixels).all()
+
+
+def test_no_photo_that_we_know_of_comes_near_the_limits() -> None:
+    rgb = Image.effect_noise((1500, 2000), 50).convert("RGB")
+    assert decode(encoded(rgb, "JPEG", progressive=True, quality=90)).format == "JPEG"
+    assert scans(4000, 3000, 40).count(b"\xff\xda") * 4000 * 3000 < LIMITS.max_scan_pixels

@@ -1,0 +1,138 @@
+"""What a message may be. Whoever can write to the broker can write anything: nothing of it is believed.
+
+A message is JSON, calls a task that we have with the fields that it takes, and these hold ids. It carries nothing that
+would make Celery do more: no callbacks, no chains, no times to wait for.
+"""
+
+import base64
+import inspect
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from db.images import check_id
+
+log = logging.getLogger(__name__)
+
+#: Ids in one message, and characters in a message's body; more is a mistake or an attack.
+MAX_IDS = 1000
+MAX_BODY = 1_000_000
+#: Seconds between two lines in the log about messages that were refused.
+QUIET_S = 10.0
+#: What Celery would act on, in a message's headers and in its body.
+_HEADERS = ("eta", "group", "chord", "shadow", "timelimit")
+_EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
+
+
+class MessageError(ValueError):
+    """A message that is refused. ``reason`` is a code that can be counted."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+def check(message: object, tasks: Mapping[str, Callable[..., Any]]) -> None:
+    """Raises `MessageError` unless this is a message, as kombu keeps it in Redis, that calls one of ``tasks``."""
+    headers, body = _headers(message), _body(message)
+    name = headers.get("task")
+    if not isinstance(name, str) or name not in tasks:
+        raise MessageError("unknown_task", str(name)[:80])
+    if given := [key for key in _HEADERS if headers.get(key) not in (None, [None, None])]:
+        raise MessageError("unknown_field", ", ".join(given))
+    _check_arguments(tasks[name], *body)
+
+
+def check_ids(name: str, value: object) -> list[str]:
+    """A list of ids; raises ValueError."""
+    if not isinstance(value, list) or len(value) > MAX_IDS:
+        raise ValueError(f"{name} must be a list of at most {MAX_IDS} ids")
+    return [check_id(name, item) for item in value]
+
+
+def _headers(message: object) -> dict[str, Any]:
+    match message:
+        case {
+            "headers": dict(headers),
+            "properties": {"body_encoding": "base64", "delivery_tag": str(), "delivery_info": dict()},
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+        } if isinstance(headers.get("id"), str):
+            return headers
+    raise MessageError("not_a_message", "it is not JSON of our client's making")
+
+
+def _body(message: Any) -> tuple[list[Any], dict[str, Any]]:
+    try:
+        text = message["body"]
+        if len(text) > MAX_BODY:
+            raise MessageError("too_large", f"{len(text)} characters (allowed: {MAX_BODY})")
+        arguments, fields, embedded = json.loads(base64.b64decode(text, validate=True))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, MessageError):
+            raise
+        raise MessageError("not_a_message", f"its body: {type(error).__name__}") from error
+    if not (isinstance(arguments, list) and isinstance(fields, dict) and isinstance(embedded, dict)):
+        raise MessageError("not_a_message", "its body is not [arguments, fields, options]")
+    if given := [key for key in _EMBEDDED if embedded.get(key)]:
+        raise MessageError("unknown_field", ", ".join(given))
+    return arguments, fields
+
+
+def _check_arguments(task: Callable[..., Any], arguments: list[Any], fields: dict[str, Any]) -> None:
+    try:
+        given = inspect.signature(task).bind(*arguments, **fields).arguments
+    except TypeError as error:
+        raise MessageError("unknown_field", str(error)[:200]) from error
+    try:
+        for name, value in given.items():
+            _CHECKS.get(name, check_id)(name, value)
+    except ValueError as error:
+        raise MessageError("bad_id", str(error)[:200]) from error
+
+
+def check_numbers(name: str, value: object) -> list[int]:
+    """A list of row numbers; raises ValueError."""
+    numbers = isinstance(value, list) and all(type(item) is int and item > 0 for item in value)
+    if not isinstance(value, list) or not numbers or len(value) > MAX_IDS:
+        raise ValueError(f"{name} must be a list of at most {MAX_IDS} numbers")
+    return value
+
+
+def _check_url(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be text")  # noqa: TRY004 - as all values that are refused here
+
+
+_CHECKS: dict[str, Callable[[str, object], object]] = {
+    "image_ids": check_ids,
+    "request_ids": check_numbers,
+    "url": _check_url,
+}
+
+
+class Refusals:
+    """Counts refused messages by reason, and says so in the log, but not with every one of a flood."""
+
+    def __init__(self, quiet_s: float = QUIET_S) -> None:
+        self.counts: Counter[str] = Counter()
+        self._quiet_s = quiet_s
+        self._said_at = -quiet_s
+        self._lock = threading.Lock()
+
+    def add(self, reason: str, detail: str) -> None:
+        """One more."""
+        with self._lock:
+            self.counts[reason] += 1
+            now = time.monotonic()
+            if now - self._said_at >= self._quiet_s:
+                self._said_at = now
+                log.warning("%d messages refused so far, the last: %s", self.counts.total(), detail)
+
+
+#: This process's.
+refusals = Refusals()

@@ -1,0 +1,59 @@
+"""kombu's Redis transport, with every message checked before anything acts on it, and with certificates that count.
+
+kombu itself stops a worker at the first message that is not JSON. Here such a message is refused, counted and gone; it
+was never in anybody's hands, so there is nothing to acknowledge.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES, redis
+from redis import SSLConnection
+
+from worker.messages import MessageError, check, refusals
+
+
+class Channel(redis.Channel):
+    """Reads on after what cannot be read."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            refusals.add("not_a_message", f"not_a_message: {type(error).__name__}")
+            return True
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """``rediss://`` means that the other side is who it says, whatever else the URL says."""
+        parameters: dict[str, Any] = super()._connparams(asynchronous=asynchronous)  # type: ignore[misc]
+        if issubclass(parameters["connection_class"], SSLConnection):
+            parameters |= {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        return parameters
+
+
+class Transport(redis.Transport):
+    """Delivers what `worker.messages.check` lets through."""
+
+    Channel = Channel
+    #: The functions that messages may call, by name.
+    tasks: ClassVar[dict[str, Callable[..., Any]]] = {}
+
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        try:
+            check(message, self.tasks)
+        except MessageError as error:
+            refusals.add(error.reason, str(error))
+        else:
+            super()._deliver(message, queue)
+
+
+def install() -> None:
+    """Make ``redis://`` and ``rediss://`` mean this transport, in this process."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = "worker.transport:Transport"
+
+
+def serve(app: Celery) -> None:
+    """Let messages call the tasks that this app has of ours, and none of those that Celery brings along."""
+    Transport.tasks = {name: task.run for name, task in app.tasks.items() if name.startswith("worker.")}
