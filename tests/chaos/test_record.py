@@ -65,7 +65,10 @@ def _given_up(session: Session) -> None:
 
 
 @pytest.mark.parametrize("harm", [_gone, _stuck, _silent, _unscored, _given_up])
-def test_a_loss_is_seen(database: Database, harm: Callable[[Session], None]) -> None:
+def test_a_loss_is_seen(
+    database: Database, harm: Callable[[Session], None], forging: Callable[[Database], None]
+) -> None:
+    forging(database)
     with database.writing() as session:
         harm(session)
     assert len(found(database).lost) == 1
@@ -92,7 +95,10 @@ def _scored_though_broken(session: Session) -> None:
 
 
 @pytest.mark.parametrize("harm", [_other_score, _no_flag, _other_reason, _held, _scored_though_broken])
-def test_a_wrong_verdict_is_seen(database: Database, harm: Callable[[Session], None]) -> None:
+def test_a_wrong_verdict_is_seen(
+    database: Database, harm: Callable[[Session], None], forging: Callable[[Database], None]
+) -> None:
+    forging(database)
     with database.writing() as session:
         harm(session)
     assert len(found(database).wrong) == 1

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,14 @@ def test_a_flag_is_computed_again_and_says_match_changed_or_gone(
 
 
 def test_a_score_that_another_model_made_is_a_mismatch_and_a_missing_model_says_so(
-    database: Database, service: Service, registered: list[int], worker_settings: WorkerSettings
+    database: Database,
+    service: Service,
+    registered: list[int],
+    worker_settings: WorkerSettings,
+    forging: Callable[[Database], None],
 ) -> None:
     flag(database, service, registered[0], "a")
+    forging(database)
     with database.writing() as session:
         session.execute(update(Score).values(version_id=registered[1]))
     (row,) = asked("cases", "verify", "--sample", "1", status=1)

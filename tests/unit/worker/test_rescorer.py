@@ -1,5 +1,6 @@
 """A backfill is done while nothing else is, at its rate; a killed worker loses nothing, and no case opens by itself."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -129,9 +130,14 @@ def test_photos_that_are_gone_or_changed_fail_alone(
 
 
 def test_old_images_flag_when_their_threshold_is_applied_and_not_before(
-    database: Database, service: Service, registered: list[int], rescorer: Rescorer
+    database: Database,
+    service: Service,
+    registered: list[int],
+    rescorer: Rescorer,
+    forging: Callable[[Database], None],
 ) -> None:
     """A backfill is no way around the budget."""
+    forging(database)
     with database.writing() as session:
         thresholds.set_value(session, registered[0], "default", 0.0, "ada", "")
         session.execute(update(Score).where(Score.image_id == "a").values(version_id=registered[1]))
