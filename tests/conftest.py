@@ -75,18 +75,27 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def forging() -> Callable[[Database], None]:
-    """``forging(database)``: from here on a test may change scores, which the database itself refuses to everybody."""
+def forging() -> Iterator[Callable[[Database], None]]:
+    """``forging(database)``: until its end a test may change scores, which the database itself refuses to everybody."""
+    undo: list[tuple[Database, list[str]]] = []
 
     def allow(database: Database) -> None:
         with database.writing() as session:
             if database.url.get_backend_name() == "postgresql":
                 session.execute(text("ALTER TABLE scores DISABLE TRIGGER USER"))
-            else:
-                session.execute(text("DROP TRIGGER scores_no_update"))
-                session.execute(text("DROP TRIGGER scores_no_delete"))
+                undo.append((database, ["ALTER TABLE scores ENABLE TRIGGER USER"]))
+                return
+            triggers = text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'scores'")
+            found = session.execute(triggers).all()
+            for name, _ in found:
+                session.execute(text(f"DROP TRIGGER {name}"))
+            undo.append((database, [definition for _, definition in found]))
 
-    return allow
+    yield allow
+    for database, statements in undo:
+        with database.writing() as session:
+            for statement in statements:
+                session.execute(text(statement))
 
 
 @pytest.fixture
