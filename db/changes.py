@@ -91,7 +91,7 @@ def preview(session: Session, rules: Sequence[Rule]) -> Preview:
 
 
 def _expect_quick_reads(session: Session) -> None:
-    """For this transaction: PostgreSQL takes disks to turn, and would rather read all images than find some by index."""
+    """In this transaction: PostgreSQL takes disks to turn, and would rather read all images than find some by index."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SET LOCAL random_page_cost = 1.1"))
 
