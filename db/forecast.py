@@ -114,12 +114,9 @@ def traffic(session: Session, rule: Rule) -> Traffic:
         .limit(LATEST_SCORES)
         .subquery()
     )
-    shares = (
-        select(func.count(), func.sum(case((latest.c.score >= rule.value, 1), else_=0)))
-        .join(Image, Image.id == latest.c.image_id)
-        .where(rule.covers(Image.policy))
-    )
-    scored, flagged = session.execute(shares).one()
+    policy = select(Image.policy).where(Image.id == latest.c.image_id).scalar_subquery()
+    shares = select(func.count(), func.sum(case((latest.c.score >= rule.value, 1), else_=0)))
+    scored, flagged = session.execute(shares.select_from(latest).where(rule.covers(policy))).one()
     return Traffic(_photos_a_day(session, rule), scored, flagged or 0)
 
 

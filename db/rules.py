@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, ScalarSelect, Select, func, select, true
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
@@ -10,6 +10,7 @@ from db import thresholds
 from db.schema import Case, Flag, Image, Review, Score
 
 DEFAULT = "default"
+_HIGHEST = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Rule:
     value: float
     others: tuple[str, ...] = ()
 
-    def covers(self, policy: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    def covers(self, policy: InstrumentedAttribute[str] | ScalarSelect[str]) -> ColumnElement[bool]:
         """Whether an image's or a case's policy flags by this rule."""
         if self.policy != DEFAULT:
             return policy == self.policy
@@ -62,17 +63,22 @@ def unflagged(rule: Rule) -> Select[int, str, str | None, str]:
     )
 
 
+def score_now(rule: Rule) -> ScalarSelect[float]:
+    """What the rule's version says of a flag's photo; null where it has not scored it.
+
+    A subquery and no join: PostgreSQL would read all scores to join a few thousand flags, where their index has each.
+    """
+    statement = select(Score.score).where(Score.image_id == Flag.image_id, Score.version_id == rule.version_id)
+    return statement.correlate(Flag).scalar_subquery()
+
+
 def no_longer(rule: Rule) -> Select[int]:
     """Open cases that nobody has reviewed, and of which every flagged photo now scores below the threshold.
 
     A photo without a score of the rule's version is not below it: its case stays.
     """
     reviewed = select(Review.id).where(Review.case_id == Case.id)
-    stays = (
-        select(Flag.id)
-        .outerjoin(Score, and_(Score.image_id == Flag.image_id, Score.version_id == rule.version_id))
-        .where(Flag.case_id == Case.id, or_(Score.id.is_(None), Score.score >= rule.value))
-    )
+    stays = select(Flag.id).where(Flag.case_id == Case.id, func.coalesce(score_now(rule), _HIGHEST) >= rule.value)
     joins = unflagged(rule).where(Image.account_id == Case.account_id, Image.policy == Case.policy)
     return select(Case.id).where(
         Case.state == "open",
@@ -86,10 +92,6 @@ def no_longer(rule: Rule) -> Select[int]:
 
 def unscored_cases(rule: Rule) -> ScalarSelect[int]:
     """How many open cases hold photos that the rule's version has not scored: a rescore would tell."""
-    missing = (
-        select(Flag.id)
-        .outerjoin(Score, and_(Score.image_id == Flag.image_id, Score.version_id == rule.version_id))
-        .where(Flag.case_id == Case.id, Score.id.is_(None))
-    )
+    missing = select(Flag.id).where(Flag.case_id == Case.id, score_now(rule).is_(None))
     statement = select(func.count(Case.id)).where(Case.state == "open", rule.covers(Case.policy))
     return statement.where(missing.correlate(Case).exists()).scalar_subquery()

@@ -163,6 +163,8 @@ def test_a_case_whose_photos_the_model_has_not_scored_stays_and_is_counted(
         other = versions.register(session, "other", "2" * 64, "unmask-1", {}).id
     preview = shown(database, other, 0.95)
     assert (preview.closes, preview.unscored) == ([], 1)
+    with database.writing() as session:
+        assert changes.carry_out(session, [(rule_for(session, other, "default", 0.95), 0)], "").withdrawn == 0
 
 
 def test_default_covers_policies_without_a_threshold_of_their_own(
