@@ -75,7 +75,7 @@ class _TimedHTTPSPool(HTTPSConnectionPool):
 
 
 #: For a urllib3 ``PoolManager``.
-TIMED_POOLS = {"http": _TimedHTTPPool, "https": _TimedHTTPSPool}
+TIMED_POOLS: dict[str, Any] = {"http": _TimedHTTPPool, "https": _TimedHTTPSPool}
 
 
 def _remaining(deadline: float) -> float:

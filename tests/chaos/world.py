@@ -39,6 +39,8 @@ SETTINGS = {
     "UNMASK_SWEEP_S": "0.5",
     "UNMASK_CONCURRENCY": "4",
     "UNMASK_DEVICE": "cpu",
+    "UNMASK_ALLOW_HTTP": "true",
+    "UNMASK_ALLOW_PRIVATE_ADDRESSES": "127.0.0.0/8",
     "UNMASK_ENGINE": "eager",  # starts sooner, and workers start hundreds of times
     "UNMASK_ACTOR": "chaos",
     "OMP_NUM_THREADS": "1",

@@ -161,6 +161,9 @@ def environment(tmp_path: Path, photo: Path, broker_url: str) -> dict[str, str]:
         "UNMASK_RETRY_S": "0.1",
         "UNMASK_MAX_ATTEMPTS": "2",
         "UNMASK_RESEND_S": "2",
+        "UNMASK_ALLOW_HTTP": "true",
+        "UNMASK_ALLOW_PRIVATE_ADDRESSES": "127.0.0.0/8",
+        "UNMASK_ENGINE": "eager",  # starts sooner
     }
 
 
