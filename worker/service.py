@@ -86,9 +86,8 @@ class Service:
         """
         leased = [self._leases.submit(image_id) for image_id in image_ids]
         jobs = [job for future in leased if (job := future.result()) is not None]
-        outcomes = self._pool.map(self._outcome, jobs) if len(jobs) > 1 else map(self._outcome, jobs)
-        recorded = [(job, self._records.submit(outcome)) for job, outcome in zip(jobs, outcomes, strict=True)]
-        for job, future in recorded:
+        recorded = self._pool.map(self._finish, jobs) if len(jobs) > 1 else map(self._finish, jobs)
+        for job, future in zip(jobs, recorded, strict=True):
             self._settle(job, future)
 
     def let_go(self, *, lost: bool = False) -> None:
@@ -117,7 +116,7 @@ class Service:
             raise StoppingError("this worker takes nothing more in hand")
         if not self.models.taking:  # the rows wait, and are sent again
             return [None] * len(image_ids)
-        wanted = set(image_ids)
+        wanted = set(image_ids) - self._held  # what outlasts its lease here is not begun here again
         taken = {job.image_id: job for job in self.outage.outlast(lambda tries: self._lease(wanted, again=tries > 0))}
         return [taken.pop(image_id, None) for image_id in image_ids]
 
@@ -129,6 +128,10 @@ class Service:
             jobs = images.lease(session, image_ids, self.owner, settings.lease_s, settings.retry_deadline_s)
         self._held |= {job.image_id for job in jobs}
         return jobs
+
+    def _finish(self, job: Job) -> Future[None]:
+        """To the record at once: a neighbour in the same message may take its time."""
+        return self._records.submit(self._outcome(job))
 
     def _outcome(self, job: Job) -> Outcome:
         """One image's fate; whatever happens to it happens to nobody else."""

@@ -228,7 +228,7 @@ def test_a_worker_that_is_told_to_stop_finishes_and_what_it_cannot_finish_it_giv
     database: Database, start: Callable[..., Worker]
 ) -> None:
     with silent_host() as host:
-        worker = start(UNMASK_ALLOWED_HOSTS=host, UNMASK_FETCH_TIMEOUT_S="600", UNMASK_STOP_S="3")
+        worker = start(UNMASK_ALLOWED_HOSTS=host, UNMASK_FETCH_TIMEOUT_S="600", UNMASK_STOP_S="3", UNMASK_LEASE_S="500")
         insert(database, "stalls", url=f"http://{host}/a.jpg")
         insert(database, "fine")
         worker.until(lambda: scored(database, "fine") and image_of(database, "stalls").lease_owner is not None)
@@ -241,7 +241,9 @@ def test_a_worker_that_is_told_to_stop_finishes_and_what_it_cannot_finish_it_giv
 
 def test_a_worker_that_is_told_twice_gives_up_at_once(database: Database, start: Callable[..., Worker]) -> None:
     with silent_host() as host:
-        worker = start(UNMASK_ALLOWED_HOSTS=host, UNMASK_FETCH_TIMEOUT_S="600", UNMASK_STOP_S="3600")
+        worker = start(
+            UNMASK_ALLOWED_HOSTS=host, UNMASK_FETCH_TIMEOUT_S="600", UNMASK_STOP_S="3600", UNMASK_LEASE_S="500"
+        )
         insert(database, "stalls", url=f"http://{host}/a.jpg")
         worker.until(lambda: image_of(database, "stalls").lease_owner is not None)
         worker.process.send_signal(signal.SIGTERM)
@@ -262,7 +264,7 @@ def test_a_device_that_hangs_or_breaks_ends_the_worker_and_another_scores_what_i
     worker.order(order)
     insert(database, "a")
     assert worker.ended() == 70, worker.last_words()
-    assert why in worker.last_words()
+    assert why in worker.log.read_text()
     assert (image_of(database, "a").reason, image_of(database, "a").losses) == (None, 1)
     start().until(lambda: scored(database, "a"))
 

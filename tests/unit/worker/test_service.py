@@ -217,6 +217,22 @@ def test_a_lease_whose_answer_was_lost_is_taken_again(database: Database, servic
     assert (job.image_id, job.attempts, job.losses) == ("a", 1, 0)
 
 
+def test_what_outlasts_its_lease_here_is_not_begun_here_again(
+    database: Database, service: Service, scorer: Gated, later: Callable[..., "Future[None]"]
+) -> None:
+    put(database, "a")
+    scorer.gate.clear()
+    scored = later(service.score, ["a"])
+    assert scorer.entered.wait(PATIENCE_S)
+    with database.writing() as session:
+        session.execute(text("UPDATE images SET lease_until = created_at"))
+    service.score(["a"])
+    assert image_of(database, "a").attempts == 1
+    scorer.gate.set()
+    scored.result(PATIENCE_S)
+    assert score_of(database, "a") is not None
+
+
 # The end
 
 
