@@ -17,7 +17,7 @@ from trainer.limits import LIMITS, check_bytes
 from worker.adapter import PinningAdapter
 from worker.addresses import Addresses
 from worker.errors import FetchError
-from worker.hosts import Hosts
+from worker.hosts import Hosts, split
 from worker.settings import FetchSettings
 
 #: Hops after the first; each is checked as the first is.
@@ -59,7 +59,6 @@ class Downloader:
         raise FetchError("too_many_redirects", f"more than {MAX_REDIRECTS}")
 
     def _ask(self, url: str, deadline: float) -> Response:
-        self._hosts.check(url)
         request = _prepared(url)
         self._hosts.check(request.url or "")  # as requests reads it, which is where it will connect
         remaining_s = deadline - time.monotonic()
@@ -79,6 +78,7 @@ class Downloader:
 
 
 def _prepared(url: str) -> PreparedRequest:
+    split(url)
     try:
         return Request("GET", url, headers=_HEADERS).prepare()
     except (requests.RequestException, ValueError) as error:

@@ -9,7 +9,8 @@ from worker.errors import FetchError
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 #: What one parser of URLs skips and another takes for a part of the host.
 _AMBIGUOUS = re.compile(r"[\\\x00-\x1f\x7f]")
-_NOT_IN_HOSTS = re.compile(r"[\\\x00-\x20\x7f*@?]")
+#: Names in other scripts are written as they are asked for: xn--bcher-kva.example.
+_NOT_IN_HOSTS = re.compile(r"[^\x21-\x7e]|[\\*@?]")
 
 Host = tuple[str, int | None]
 

@@ -503,10 +503,6 @@ def test_the_case_of_hosts_and_schemes_does_not_matter(site: Site) -> None:
         "http://2130706433:{port}/a.jpg",
         "http://0x7f.1:{port}/a.jpg",
         "http://[::ffff:{ip}]:{port}/a.jpg",
-        "http://①②⑦.0.0.1:{port}/a.jpg",
-        "http:///a.jpg",
-        "http:a.jpg",
-        "http://",
     ],
 )
 def test_whatever_is_not_an_allowed_host_is_not_asked(site: Site, url: str) -> None:
@@ -531,6 +527,10 @@ def test_whatever_is_not_an_allowed_host_is_not_asked(site: Site, url: str) -> N
         "file://{host}/photo.jpg",
         "file://localhost/photo.jpg",
         "http://{host}x/a.jpg",
+        "http://①②⑦.0.0.1/a.jpg",
+        "http:///a.jpg",
+        "http:a.jpg",
+        "http://",
         "http://evil.example\\{host}/a.jpg",
         "http://{host}/a\r\nX: y",
         "http://{host}\t/a.jpg",

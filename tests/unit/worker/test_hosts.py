@@ -60,6 +60,8 @@ def test_any_other_is_refused(names: list[str], url: str, reason: str, *, http: 
         "a.example?",
         "[::1",
         ":80",
+        "bücher.example",
+        "①②⑦.0.0.1",
     ],
 )
 def test_what_names_no_host_is_refused_when_the_settings_are_read(name: str) -> None:
