@@ -71,7 +71,19 @@ def settings(tmp_path: Path, photo: Path) -> WorkerSettings:
 
 
 @pytest.fixture
-def start(database: Database, scorer: Gated, broken: list[str]) -> Iterator[Callable[[WorkerSettings], Service]]:
+def later() -> Iterator[Callable[..., "Future[None]"]]:
+    """Calls in another thread. Ends after the services, whose gate is open then, or it would wait for ever."""
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit
+
+
+@pytest.fixture
+def start(
+    database: Database,
+    scorer: Gated,
+    broken: list[str],
+    later: Callable[..., "Future[None]"],  # noqa: ARG001 - it ends after what is started here
+) -> Iterator[Callable[[WorkerSettings], Service]]:
     started: list[Service] = []
 
     def begin(settings: WorkerSettings) -> Service:
@@ -91,13 +103,6 @@ def start(database: Database, scorer: Gated, broken: list[str]) -> Iterator[Call
 @pytest.fixture
 def service(start: Callable[[WorkerSettings], Service], settings: WorkerSettings) -> Service:
     return start(settings)
-
-
-@pytest.fixture
-def later() -> Iterator[Callable[..., "Future[None]"]]:
-    """Calls in another thread."""
-    with ThreadPoolExecutor() as pool:
-        yield pool.submit
 
 
 def put(database: Database, *ids: str) -> None:
