@@ -63,5 +63,5 @@ class Replay:
     def _scorer(self, sha256: str) -> Scorer:
         if sha256 not in self._scorers:
             path = self._models_dir / f"{sha256}.safetensors"
-            self._scorers[sha256] = Scorer.open(path, self._device, sha256)
+            self._scorers[sha256] = Scorer.open(path, self._device, sha256, "eager")  # what engines are held to
         return self._scorers[sha256]

@@ -29,7 +29,7 @@ def make(path: Path, pictures: dict[str, bytes], seed: int) -> dict[str, float]:
     pixels = {name: decode(data).pixels for name, data in pictures.items()}
     _spread(detector, list(pixels.values()))
     save(detector, _card(detector), path)
-    scorer = Scorer.open(path, "cpu")
+    scorer = Scorer.open(path, "cpu", engine="eager")
     return {name: scorer.score([each])[0] for name, each in pixels.items()}
 
 

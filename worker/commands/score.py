@@ -23,7 +23,7 @@ def score(*, photos: tuple[Path, ...], checkpoint: Path | None, device: str, as_
     from trainer.checkpoint import SHIPPED
     from worker.scorer import Scorer
 
-    scorer = Scorer.open(checkpoint or SHIPPED, device)
+    scorer = Scorer.open(checkpoint or SHIPPED, device, engine="eager")  # starts at once
     rows = [_row(photo, scorer) for photo in photos]
     emit(rows, as_json=as_json, empty="")
     sys.exit(1 if any(row["reason"] for row in rows) else 0)

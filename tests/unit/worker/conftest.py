@@ -96,6 +96,7 @@ def worker_settings(database: Database, media: Path, tmp_path: Path) -> WorkerSe
         media_root=media,
         models_dir=tmp_path / "models",
         device="cpu",
+        engine="eager",  # starts sooner
         concurrency=4,
     )
 

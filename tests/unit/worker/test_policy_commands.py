@@ -23,7 +23,7 @@ from worker.settings import WorkerSettings
 @pytest.fixture(autouse=True)
 def _settings(worker_settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands find what the worker finds."""
-    for name in ("database_url", "media_root", "models_dir", "device"):
+    for name in ("database_url", "media_root", "models_dir", "device", "engine"):
         monkeypatch.setenv(f"UNMASK_{name.upper()}", str(getattr(worker_settings, name)))
     monkeypatch.setenv("UNMASK_ACTOR", "ada")
 

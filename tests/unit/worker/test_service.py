@@ -48,7 +48,7 @@ class Gated(Scorer):
 
 @pytest.fixture(scope="module")
 def loaded(tiny_checkpoint: Path) -> Scorer:
-    return Scorer.open(tiny_checkpoint, "cpu")
+    return Scorer.open(tiny_checkpoint, "cpu", engine="eager")
 
 
 @pytest.fixture
