@@ -1,6 +1,6 @@
 """Reference sets, promotions, pauses and rescores; what previews search by. Run before the code that needs it.
 
-Building the index on scores keeps workers from recording while it lasts: about ten seconds for ten million scores.
+Building the index on scores keeps workers from recording while it lasts.
 """
 
 import sqlalchemy as sa
