@@ -33,7 +33,7 @@ REASONS: Mapping[str, str | None] = {
     "cut": "truncated",
     "page": "not_an_image",
     "missing": "not_found",
-    "moved": "http_status",
+    "moved": "host_not_allowed",
     "endless": "too_many_bytes",
     "busy": "http_status",
     "short": "connection",
