@@ -83,19 +83,21 @@ class Embedder:
 
     def _embed_missing(self, sources: Sequence[Source], what: str) -> None:
         rows: list[Embeddings] = []
+        done = 0
         with tqdm(total=len(sources), desc=f"embed {what}", unit="image", disable=not self._ranks.first) as bar:
             for embeddings in self._forwarded(decoded(sources, self._batch, pinned=self._on_cuda)):
                 rows.append(embeddings)
+                done += len(embeddings)
                 bar.update(len(embeddings))
                 stopped = self._stopping()
-                if stopped or sum(map(len, rows)) >= SEGMENT or bar.n == len(sources):
-                    self._keep(sources[: int(bar.n)], rows)
+                if stopped or sum(map(len, rows)) >= SEGMENT or done == len(sources):
+                    self._keep(sources[:done], rows)
                     rows = []
                 if stopped:
                     raise Stopped
 
     def _keep(self, done: Sequence[Source], rows: list[Embeddings]) -> None:
-        """Put the last of what is done into the cache."""
+        """Put what was done last into the cache."""
         embeddings = np.concatenate(rows)
         self._cache.append([source.key for source in done[-len(embeddings) :]], embeddings)
 

@@ -124,6 +124,15 @@ class TestTheCache:
         assert 2 * CPU_BATCH <= seen < len(room.sources)
         assert room.backbone.seen == seen
 
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_each_rank_keeps_its_share(self, rank: int, room: Room) -> None:
+        room.embedder(Ranks(rank, 2, torch.device("cpu"))).fill(room.sources, "test")
+        seen = room.backbone.seen
+
+        room.embed(room.sources[rank::2])
+
+        assert room.backbone.seen == seen == len(room.sources[rank::2])
+
     def test_threads_are_given_back(self, room: Room) -> None:
         before = torch.get_num_threads()
         torch.set_num_threads(before + 1)
