@@ -24,10 +24,10 @@ from trainer.ranks import Ranks
 from trainer.stop import Stopped
 from trainer.weights import digest
 
-#: Batches that may wait decoded.
+#: Batches that may wait decoded; more where that would leave cores idle.
 AHEAD = 4
-#: Pictures in one forward pass. On a CPU bigger batches are no faster.
-CPU_BATCH = 4
+#: Pictures in one forward pass. On a CPU four take a gigabyte more than one, and are no faster.
+CPU_BATCH = 1
 CUDA_BATCH = 128
 #: Embeddings in one segment of the cache: what a killed process has to do again.
 SEGMENT = 512
@@ -102,10 +102,10 @@ class Embedder:
         self._cache.append([source.key for source in done[-len(embeddings) :]], embeddings)
 
     def _forwarded(self, batches: Iterator[Tensor]) -> Iterator[Embeddings]:
-        """Embeddings of batches, in order; on a CPU several batches at once, each on one thread.
+        """Embeddings of batches, in order; on a CPU several pictures at once, each on one thread and for itself.
 
-        The last bits of a convolution depend on how many threads share it, and on nothing else: so N ranks give the
-        bits of one.
+        The last bits of a convolution depend on how many threads share it and on how many pictures it takes: so N
+        ranks give the bits of one.
         """
         if self._on_cuda:
             yield from one_behind(map(self._forward, batches))
@@ -133,10 +133,11 @@ def decoded(sources: Sequence[Source], batch: int, *, pinned: bool = False) -> I
     ``pinned`` puts them where a CUDA device can fetch them without the CPU's help.
     """
     waiting: deque[list[Future[Pixels]]] = deque()
+    ahead = max(AHEAD, 2 * cores() // batch)
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(sources), batch):
             waiting.append([pool.submit(pixels_of, source) for source in sources[start : start + batch]])
-            if len(waiting) > AHEAD:
+            if len(waiting) > ahead:
                 yield _stacked(waiting.popleft(), pinned=pinned)
         while waiting:
             yield _stacked(waiting.popleft(), pinned=pinned)
