@@ -24,10 +24,10 @@ from trainer.ranks import Ranks
 from trainer.stop import Stopped
 from trainer.weights import digest
 
-#: Batches that may wait decoded.
+#: Batches that may wait decoded; more where that would leave cores idle.
 AHEAD = 4
-#: Pictures in one forward pass. On a CPU bigger batches are no faster.
-CPU_BATCH = 4
+#: Pictures in one forward pass. On a CPU four take a gigabyte more than one, and are no faster.
+CPU_BATCH = 1
 CUDA_BATCH = 128
 #: Embeddings in one segment of the cache: what a killed process has to do again.
 SEGMENT = 512
@@ -83,27 +83,29 @@ class Embedder:
 
     def _embed_missing(self, sources: Sequence[Source], what: str) -> None:
         rows: list[Embeddings] = []
+        done = 0
         with tqdm(total=len(sources), desc=f"embed {what}", unit="image", disable=not self._ranks.first) as bar:
             for embeddings in self._forwarded(decoded(sources, self._batch, pinned=self._on_cuda)):
                 rows.append(embeddings)
+                done += len(embeddings)
                 bar.update(len(embeddings))
                 stopped = self._stopping()
-                if stopped or sum(map(len, rows)) >= SEGMENT or bar.n == len(sources):
-                    self._keep(sources[: int(bar.n)], rows)
+                if stopped or sum(map(len, rows)) >= SEGMENT or done == len(sources):
+                    self._keep(sources[:done], rows)
                     rows = []
                 if stopped:
                     raise Stopped
 
     def _keep(self, done: Sequence[Source], rows: list[Embeddings]) -> None:
-        """Put the last of what is done into the cache."""
+        """Put what was done last into the cache."""
         embeddings = np.concatenate(rows)
         self._cache.append([source.key for source in done[-len(embeddings) :]], embeddings)
 
     def _forwarded(self, batches: Iterator[Tensor]) -> Iterator[Embeddings]:
-        """Embeddings of batches, in order; on a CPU several batches at once, each on one thread.
+        """Embeddings of batches, in order; on a CPU several pictures at once, each on one thread and for itself.
 
-        The last bits of a convolution depend on how many threads share it, and on nothing else: so N ranks give the
-        bits of one.
+        The last bits of a convolution depend on how many threads share it and on how many pictures it takes: so N
+        ranks give the bits of one.
         """
         if self._on_cuda:
             yield from one_behind(map(self._forward, batches))
@@ -131,10 +133,11 @@ def decoded(sources: Sequence[Source], batch: int, *, pinned: bool = False) -> I
     ``pinned`` puts them where a CUDA device can fetch them without the CPU's help.
     """
     waiting: deque[list[Future[Pixels]]] = deque()
+    ahead = max(AHEAD, 2 * cores() // batch)
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(sources), batch):
             waiting.append([pool.submit(pixels_of, source) for source in sources[start : start + batch]])
-            if len(waiting) > AHEAD:
+            if len(waiting) > ahead:
                 yield _stacked(waiting.popleft(), pinned=pinned)
         while waiting:
             yield _stacked(waiting.popleft(), pinned=pinned)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from trainer.cache import Embeddings
-from trainer.embed import AHEAD, CPU_BATCH, Embedder, Source
+from trainer.embed import Embedder, Source
 from trainer.errors import ManifestError
 from trainer.model import Detector, Head
 from trainer.ranks import Ranks
@@ -43,7 +43,7 @@ class Room:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.backbone = Colours()
-        self.paths = [folder / f"{level}.png" for level in range(CPU_BATCH * (AHEAD + 2) + 1)]
+        self.paths = [folder / f"{level}.png" for level in range(25)]
         for level, path in enumerate(self.paths):
             Image.new("L", (32, 32), level * 8).save(path)
         self.sources = [Source(path, sha256_of(path)) for path in self.paths]
@@ -116,13 +116,22 @@ class TestTheCache:
 
     def test_a_run_that_was_stopped_keeps_what_it_has(self, room: Room) -> None:
         with pytest.raises(Stopped):
-            room.embedder(stop_after=2 * CPU_BATCH).embed(room.sources, room.folder / "rows.npy", "test")
+            room.embedder(stop_after=8).embed(room.sources, room.folder / "rows.npy", "test")
         seen = room.backbone.seen
 
-        room.embed(room.sources[: 2 * CPU_BATCH])
+        room.embed(room.sources[:8])
 
-        assert 2 * CPU_BATCH <= seen < len(room.sources)
+        assert 8 <= seen < len(room.sources)
         assert room.backbone.seen == seen
+
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_each_rank_keeps_its_share(self, rank: int, room: Room) -> None:
+        room.embedder(Ranks(rank, 2, torch.device("cpu"))).fill(room.sources, "test")
+        seen = room.backbone.seen
+
+        room.embed(room.sources[rank::2])
+
+        assert room.backbone.seen == seen == len(room.sources[rank::2])
 
     def test_threads_are_given_back(self, room: Room) -> None:
         before = torch.get_num_threads()
