@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import trustme
-from celery import Celery
+from celery import Celery, signals
 from celery.contrib.testing.worker import start_worker
 from redis import Redis
 from redis.exceptions import NoPermissionError
@@ -41,9 +41,17 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> Refusals:
 
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[list[str]]:
-    """What the worker was asked to score."""
+    """What the worker was asked to score. Our own worker's beginning and end, which Celery announces, are left out."""
     monkeypatch.setattr(Transport, "tasks", {})
+    for signal in (signals.worker_init, signals.worker_ready, signals.worker_shutting_down, signals.worker_shutdown):
+        monkeypatch.setattr(signal, "receivers", [])
+    monkeypatch.setattr(signals.setup_logging, "receivers", [])
+    signals.setup_logging.connect(_leave_logging, weak=False)
     return queue.Queue()
+
+
+def _leave_logging(**_: object) -> None:
+    """Without anybody who listens Celery would set up logging for all tests."""
 
 
 def made(url: str, scored: queue.Queue[list[str]]) -> Celery:
