@@ -44,7 +44,12 @@ class Ending:
         threading.Thread(target=self._watch, name="ending", daemon=True).start()
 
     def begin(self) -> None:
-        """Finish what is in hand. Called by the handler of a signal, and takes the next ones."""
+        """Finish what is in hand. Called by the handler of a signal, and takes the next ones.
+
+        Celery's own handler may still get the second, and calls a second time: that ends it at once, too.
+        """
+        if self._begun.is_set():
+            self._now(HURRIED)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, self._again)
         self._begun.set()

@@ -71,6 +71,16 @@ def test_a_second_signal_gives_up_at_once(tmp_path: Path) -> None:
     assert (left.status, held.lost) == (HURRIED, False)
 
 
+def test_a_second_signal_that_celery_gets_gives_up_at_once_too(tmp_path: Path) -> None:
+    held, left = Held(), Exit()
+    ending = Ending(held.let_go, Health(tmp_path), 3600, left)
+    ending.begin()
+    assert not left.wait(0.2)
+    ending.begin()
+    assert left.wait()
+    assert left.status == HURRIED
+
+
 def test_a_device_that_broke_ends_it_at_once_with_another_status(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
