@@ -101,6 +101,7 @@ def page(card: Card, judged: Evaluation, swept: Robustness | None, pictures: dic
         engines=sorted(judged.engines, key=lambda row: row.tpr),
         conditions={condition.name: condition for condition in judged.conditions},
         meanings=meanings(judged),
+        unknown=min(judged.leave_one_engine_out or (), key=lambda row: row.tpr, default=None),
         all_engines=ALL,
     )
 

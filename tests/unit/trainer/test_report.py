@@ -13,11 +13,12 @@ from safetensors.numpy import save_file
 from trainer.card import KEY, Card
 from trainer.errors import TrainerError
 from trainer.evaluate import Terms, evaluate
-from trainer.evaluation import Evaluation
+from trainer.evaluation import Evaluation, LeftOut
 from trainer.manifest import Example
 from trainer.report import meanings, odds, percent, precision, report_files
 from trainer.sweeps import Robustness, Row
 
+REFIT = {"steps": 10, "threshold": 0.9}
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x.png>"
 
 
@@ -151,7 +152,7 @@ class TestNumbers:
         assert f"{evaluation.flagged} of {evaluation.reals} real photos are flagged by mistake: {rate}" in text
 
     def test_cohorts_come_worst_first(self, html: str, evaluation: Evaluation) -> None:
-        rows = [f"<td>{cohort.flagged}</td><td>{percent(cohort.fpr)}" for cohort in evaluation.cohorts]
+        rows = [f'<td>{row.flagged}</td><td><span class="rate">{percent(row.fpr)}' for row in evaluation.cohorts]
         places = [html.index(row) for row in rows]
 
         assert len(rows) == 2
@@ -175,7 +176,23 @@ class TestNumbers:
         assert [meaning.prevalence for meaning in told] == 2 * [0.001, 0.01, 0.05]
         for meaning in told:
             assert meaning.low < meaning.precision < meaning.high
-            assert f"{percent(meaning.precision)} <span" in html
+            assert f"{percent(meaning.precision)}</span> <span" in html
+
+
+class TestUnknownEngines:
+    def test_the_worst_of_those_that_were_left_out_is_among_the_first_things_told(
+        self, folder: Path, evaluation: Evaluation, tmp_path: Path
+    ) -> None:
+        rows = [
+            LeftOut.model_validate(evaluation.engines[0].model_dump() | {"engine": name, "tpr": tpr} | REFIT)
+            for name, tpr in (("one", 0.4), ("other", 0.013))
+        ]
+        evaluation.with_left_out(tuple(rows)).write(tmp_path / "metrics.json")
+
+        page = report_files(folder / "c.safetensors", tmp_path / "metrics.json", None, tmp_path / "out").read_text()
+
+        in_short = page[page.index("In short") : page.index("What this model is")]
+        assert 'fitted without <bdi>other</bdi>, it finds <span class="rate">1.3 %</span>' in in_short
 
 
 class TestPrecision:
