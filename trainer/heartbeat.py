@@ -14,9 +14,10 @@ import click
 import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]  # public, says the documentation
 
-#: How often a rank gives a sign of life, and after how long without one it is taken for lost.
-BEAT_S = 5.0
-LOST_S = 40.0
+#: How often a rank gives a sign of life, and after how long without one it is taken for lost. torchrun takes half a
+#: minute more to end a rank that does not answer.
+BEAT_S = 2.0
+LOST_S = 25.0
 #: How often a waiting rank looks whether the others have come.
 _LOOK_S = 0.02
 
@@ -84,5 +85,5 @@ class Heartbeat:
 
 def _end(why: str) -> None:
     """End the process as it stands: its main thread may wait for a lost rank where no exception can reach it."""
-    click.echo(f"Error: {why}; the same command goes on from what is saved", err=True)
+    click.echo(f"\nError: {why}; the same command goes on from what is saved", err=True)
     os._exit(1)
