@@ -93,6 +93,7 @@ def forging() -> Iterator[Callable[[Database], None]]:
 
     yield allow
     for database, statements in undo:
+        database.engine.dispose()  # a connection of before would say, from memory, that they are still there
         with database.writing() as session:
             for statement in statements:
                 session.execute(text(statement))
