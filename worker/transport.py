@@ -9,13 +9,32 @@ from typing import Any, ClassVar
 
 from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport.virtual import QoS as Bookkeeping
 from redis import SSLConnection
 
 from worker.messages import MessageError, check, refusals
 
 
+class QoS(redis.QoS):
+    """What is acknowledged is out of hand, also when the broker cannot be told: it comes again, and is found done.
+
+    kombu 5.7 would keep it in hand for ever. A worker all of whose messages end while the broker is away would then ask
+    for no more of them, and never notice that its connection is gone.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Tell the broker."""
+        try:
+            super().ack(delivery_tag)
+        except Exception:
+            Bookkeeping.ack(self, delivery_tag)
+            raise
+
+
 class Channel(redis.Channel):
     """Reads on after what cannot be read."""
+
+    QoS = QoS
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

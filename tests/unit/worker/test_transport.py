@@ -54,7 +54,11 @@ def _leave_logging(**_: object) -> None:
     """Without anybody who listens Celery would set up logging for all tests."""
 
 
-def made(url: str, scored: queue.Queue[list[str]]) -> Celery:
+def at_once() -> None:
+    """What a task waits for."""
+
+
+def made(url: str, scored: queue.Queue[list[str]], wait: Callable[[], object] = at_once) -> Celery:
     """An app with our configuration and one small task of our name; Celery's own come with it."""
     made = Celery("test", set_as_current=False)
     made.conf.update({**(ours.conf.changes or {}), "broker_url": url, "include": ()})
@@ -62,13 +66,14 @@ def made(url: str, scored: queue.Queue[list[str]]) -> Celery:
     @made.task(name="worker.score_images", ignore_result=True, shared=False)
     def score_images(image_ids: list[str]) -> None:
         scored.put(image_ids)
+        wait()
 
     return made
 
 
 @contextmanager
-def working(url: str, scored: queue.Queue[list[str]]) -> Iterator[Celery]:
-    celery = made(url, scored)
+def working(url: str, scored: queue.Queue[list[str]], wait: Callable[[], object] = at_once) -> Iterator[Celery]:
+    celery = made(url, scored, wait)
     celery.finalize()
     transport.serve(celery)
     with start_worker(celery, pool="threads", concurrency=2, perform_ping_check=False, shutdown_timeout=PATIENCE_S):
@@ -180,6 +185,28 @@ def test_a_control_message_stops_nothing(broker_url: str, scored: queue.Queue[li
         celery.control.broadcast("shutdown")
         celery.send_task("worker.score_images", args=[["good"]])
         assert scored.get(timeout=PATIENCE_S) == ["good"]
+
+
+# A broker that goes away
+
+
+@pytest.mark.filterwarnings("ignore:.*In Celery 5.1 we introduced")
+def test_a_worker_whose_messages_all_end_while_the_broker_is_away_asks_for_more(
+    port: int, scored: queue.Queue[list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = threading.Event()
+    first = ValkeyServer(port=port, save="")
+    first.start()
+    with working(f"redis://127.0.0.1:{port}/0", scored, ended.wait) as celery:
+        for _ in range(2):  # as many as it takes in hand
+            celery.send_task("worker.score_images", args=[["before"]])
+        assert [scored.get(timeout=PATIENCE_S) for _ in range(2)] == [["before"]] * 2
+        first.terminate()
+        ended.set()
+        wait_until(lambda: caplog.text.count("Couldn't ack") == 2)
+        with ValkeyServer(port=port, save=""):
+            celery.send_task("worker.score_images", args=[["after"]])
+            assert scored.get(timeout=PATIENCE_S) == ["after"]
 
 
 # Users
