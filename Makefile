@@ -15,7 +15,7 @@ demo: $(READY) ## Score photographs end to end, on this machine alone [IMAGES=fo
 	@$(BIN)/python -m worker.demo $(if $(IMAGES),--images "$(IMAGES)")
 
 test: $(READY) lint ## Everything that must hold
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal --durations 15
 
 test-gpu: $(READY) ## The main job and the tests that need CUDA, on a machine that has it
 	$(BIN)/python -c "import torch, sys; torch.cuda.is_available() or sys.exit('no CUDA device on this machine')"
