@@ -19,6 +19,8 @@ from db.session import Database
 
 #: Faces for training and tests, beside the project where they are at hand.
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+#: Who may do what on Redis.
+USERS = Path(__file__).parents[1] / "deploy" / "redis" / "users.acl"
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +106,19 @@ def broker_url() -> Iterator[str]:
     """The URL of a Valkey server of our own."""
     with ValkeyServer(save="") as server:
         yield f"{server.connection_url}/0"
+
+
+@pytest.fixture
+def guarded() -> Iterator[Callable[[str], str]]:
+    """``guarded("unmask_worker")``: the URL of a Valkey with the users of our file, for one of them."""
+    from redis import Redis
+
+    users = [line.split() for line in USERS.read_text().replace("#CHANGE_ME", ">s3cret").splitlines()]
+    with ValkeyServer(save="") as server:
+        with Redis.from_url(server.connection_url) as client:
+            for _, name, *rules in reversed(users):  # the default user, whom this is, goes last
+                client.execute_command("ACL", "SETUSER", name, *rules)
+        yield lambda user: f"redis://{user}:s3cret@127.0.0.1:{server.port}/0"
 
 
 @pytest.fixture(scope="session")

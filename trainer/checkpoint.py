@@ -16,7 +16,7 @@ from trainer.card import KEY, Card, header_of
 from trainer.errors import CheckpointError, WeightsError
 from trainer.model import Detector, Head, build_backbone
 from trainer.preprocess import FINGERPRINT, SIZE
-from trainer.weights import digest, fill, load_backbone
+from trainer.weights import check_finite, digest, fill, load_backbone
 
 #: The research model that comes with this software.
 SHIPPED = Path(__file__).parent / "pretrained" / "lite1-research.safetensors"
@@ -88,11 +88,11 @@ def file_sha256(path: Path) -> str:
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(path)
+        check_finite(tensors, f"checkpoint {path}")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {path} is not a readable .safetensors file: {error}") from error
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"checkpoint {path}: tensor {name} holds values that are not finite")
+    except WeightsError as error:
+        raise CheckpointError(str(error)) from error
     return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 

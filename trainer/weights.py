@@ -65,6 +65,13 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     module.load_state_dict(dict(state), strict=False)
 
 
+def check_finite(state: Mapping[str, Tensor], what: str) -> None:
+    """Raises `WeightsError` naming the first tensor that holds what is no number."""
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise WeightsError(f"{what}: tensor {name} holds values that are not finite")
+
+
 def digest(module: nn.Module) -> str:
     """SHA-256 over a network's tensors by name, so that the same weights are known by it wherever they came from."""
     sha256 = hashlib.sha256()
@@ -79,6 +86,7 @@ def _weighted(backbone: nn.Module, name: str, tag: str) -> Weighted:
     config = getattr(backbone, "pretrained_cfg", None)
     if not isinstance(config, dict):
         raise WeightsError(f"backbone {name!r} does not say which normalisation its weights want")
+    check_finite(backbone.state_dict(), f"weights {tag} for {name}")
     tag = f"{tag}.{config['tag']}" if tag.startswith("timm/") and config.get("tag") else tag
     return Weighted(backbone.eval(), name, tag, digest(backbone), tuple(config["mean"]), tuple(config["std"]))
 

@@ -80,19 +80,25 @@ def drained(database: Database) -> bool:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_real_and_ai_faces_are_scored_once_each_and_flagged_by_threshold(
-    environment: dict[str, str], database: Database, shared_data: Path, tmp_path: Path
+    environment: dict[str, str], database: Database, guarded: Callable[[str], str], shared_data: Path, tmp_path: Path
 ) -> None:
+    """As a user who can do no more on Redis, with a password that stands in a file."""
     faces = some_faces(shared_data, 8)
     environment["UNMASK_MEDIA_ROOT"] = str(shared_data)
+    del environment["UNMASK_BROKER_URL"]
+    environment["UNMASK_BROKER_URL_FILE"] = str(tmp_path / "broker")
+    (tmp_path / "broker").write_text(guarded("unmask_worker"))
     unmask(environment, "threshold", "set", "--value", "0.5")
     manifest = tmp_path / "uploads.csv"
     write_uploads(manifest, faces)
     log = tmp_path / "worker.log"
 
-    with worker(environment, log):
+    with worker(environment, log) as process:
         unmask(environment, "enqueue", "--manifest", str(manifest))
         wait_until(lambda: drained(database), log)
         unmask(environment, "enqueue", "--manifest", str(manifest))  # the same again adds nothing
+        assert "s3cret" not in command_lines(process.pid)
+    assert "s3cret" not in log.read_text()
 
     alone = json.loads(unmask(environment, "score", "--json", *[str(shared_data / path) for path in faces]))
     expected = {path: row["score"] for path, row in zip(faces, alone, strict=True)}
@@ -137,6 +143,14 @@ def test_bad_images_fail_alone_with_their_reasons_and_a_plain_insert_is_scored(
     }
     failures = json.loads(unmask(environment, "failures", "list", "--json"))
     assert {row["image"] for row in failures} == {f"i{n}" for n in range(1, len(urls))}
+
+
+def command_lines(process: int) -> str:
+    """What everybody on the machine can read of a process and those that it started."""
+    command = ["/bin/ps", "-o", "args=", "--pid", str(process), "--ppid", str(process)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "worker" in done.stdout
+    return done.stdout
 
 
 def some_faces(shared_data: Path, each: int) -> list[str]:

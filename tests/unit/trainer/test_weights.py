@@ -1,5 +1,6 @@
 """Backbone weights: the right ones, known by digest and by a golden embedding, or one line that says what to do."""
 
+import math
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -163,6 +164,16 @@ class TestALocalFile:
 
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_weights_that_are_no_numbers_are_refused(self, value: float, b1: nn.Module, tmp_path: Path) -> None:
+        path = tmp_path / "mine.safetensors"
+        state = {name: tensor.clone() for name, tensor in b1.state_dict().items()}
+        state["conv_head.weight"].view(-1)[7] = value
+        save_file(state, path)
+
+        with pytest.raises(WeightsError, match=r"mine\.safetensors .*conv_head\.weight holds values that are not"):
+            load_backbone("efficientnet_b1", str(path))
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=r"weights file .*/none\.safetensors does not exist"):

@@ -28,7 +28,6 @@ from worker.transport import Transport
 
 PATIENCE_S = 60
 QUEUE = "unmask:unmask"
-USERS = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"
 
 
 @pytest.fixture
@@ -190,7 +189,6 @@ def test_a_control_message_stops_nothing(broker_url: str, scored: queue.Queue[li
 # A broker that goes away
 
 
-@pytest.mark.filterwarnings("ignore:.*In Celery 5.1 we introduced")
 def test_a_worker_whose_messages_all_end_while_the_broker_is_away_asks_for_more(
     port: int, scored: queue.Queue[list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,17 +208,6 @@ def test_a_worker_whose_messages_all_end_while_the_broker_is_away_asks_for_more(
 
 
 # Users
-
-
-@pytest.fixture
-def guarded() -> Iterator[Callable[[str], str]]:
-    """``guarded("unmask_worker")``: the URL of a Valkey with the users of our file, for one of them."""
-    users = [line.split() for line in USERS.read_text().replace("#CHANGE_ME", ">s3cret").splitlines()]
-    with ValkeyServer(save="") as server:
-        with Redis.from_url(server.connection_url) as client:
-            for _, name, *rules in reversed(users):  # the default user, whom this is, goes last
-                client.execute_command("ACL", "SETUSER", name, *rules)
-        yield lambda user: f"redis://{user}:s3cret@127.0.0.1:{server.port}/0"
 
 
 def test_the_main_job_runs_as_a_user_that_can_do_no_more(
