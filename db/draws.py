@@ -33,6 +33,9 @@ class Sizes:
     unflagged: int = 100
 
 
+SIZES = Sizes()
+
+
 @dataclass(frozen=True, slots=True)
 class _Frame:
     """What is drawn from: photos of a policy that came in within a window, as the active version scored them."""
