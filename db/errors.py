@@ -23,3 +23,15 @@ class NotFoundError(DbError):
 
 class ConflictError(DbError):
     """Something known under this id says otherwise."""
+
+
+class StaleError(ConflictError):
+    """It has changed since the page on which somebody decided was made."""
+
+
+class HeldError(ConflictError):
+    """Somebody else is looking at it."""
+
+
+class SecondPersonError(ConflictError):
+    """This person has had their say; somebody else decides."""
