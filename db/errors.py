@@ -23,3 +23,7 @@ class NotFoundError(DbError):
 
 class ConflictError(DbError):
     """Something known under this id says otherwise."""
+
+
+class DeniedError(DbError):
+    """Somebody may not do this: not signed in, not of the role, or too often."""
