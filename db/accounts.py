@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, case, func, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import moment
-from db.schema import Case, Image, Preview, Request
+from db.schema import Appeal, Case, Image, Preview, Request
 from db.session import Database
 
 #: Images in one transaction.
@@ -61,7 +61,10 @@ def erase(session: Session, image_ids: Sequence[Any]) -> int:
 
 
 def close_cases(session: Session, which: ColumnElement[bool]) -> int:
-    """Take the account from cases; one that is open can no longer be decided, and is withdrawn. How many."""
+    """Take the account from cases; one that is open can no longer be decided, and is withdrawn. How many.
+
+    What was written in appeals goes too: it may be the account's owner who speaks.
+    """
     statement = (
         update(Case)
         .where(which)
@@ -70,11 +73,15 @@ def close_cases(session: Session, which: ColumnElement[bool]) -> int:
             state=case((Case.state == "open", "withdrawn"), else_=Case.state),
             version=Case.version + 1,
             changed_at=moment(),
+            held_by=None,
+            held_until=None,
         )
         .returning(Case.id)
         .execution_options(synchronize_session=False)
     )
-    return len(session.scalars(statement).all())
+    ids = session.scalars(statement).all()
+    session.execute(update(Appeal).where(Appeal.case_id.in_(ids)).values(reason=None))
+    return len(ids)
 
 
 def _images(account_id: str) -> Select[str]:

@@ -1,15 +1,19 @@
 """Cases: accounts that were flagged under a policy, for people to decide. At most one is open for each."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, func, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from db.clock import moment
 from db.errors import NotFoundError
 from db.insert import insert
-from db.schema import Case, Flag, Image, Score, Threshold
+from db.schema import CASE_STATES, Case, Flag, Image, Score, Threshold
+
+Order = Literal["age", "score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +92,61 @@ def _open_cases(session: Session, accounts: Sequence[tuple[str, str]]) -> dict[t
     return {(row.account_id, row.policy): row.id for row in session.execute(statement)}
 
 
-def list_cases(session: Session, state: str | None, policy: str | None, limit: int) -> list[CaseLine]:
-    """Cases, the oldest first, with how many photos were flagged and the highest score."""
-    statement = (
-        select(Case, func.count(Flag.id), func.coalesce(func.max(Score.score), 0.0))
-        .outerjoin(Flag, Flag.case_id == Case.id)
-        .outerjoin(Score, Score.id == Flag.score_id)
-        .group_by(Case.id)
-        .order_by(Case.id)
-        .limit(limit)
-    )
-    if state is not None:
-        statement = statement.where(Case.state == state)
+def list_cases(
+    session: Session,
+    state: str | None,
+    policy: str | None,
+    limit: int,
+    *,
+    order: Order = "age",
+    after: int | None = None,
+) -> list[CaseLine]:
+    """Cases, the oldest first or the highest score first; the next page begins ``after`` the last case of this one."""
+    last = session.get(Case, after) if after is not None else None
+    # One state at a time, since the indexes are in the order of each.
+    pages = [_page(session, each, policy, limit, order, last) for each in ((state,) if state else CASE_STATES)]
+    rank = _rank(order)
+    found = sorted((case for page in pages for case in page), key=rank, reverse=order == "score")
+    return _lines(session, found[:limit])
+
+
+def search(session: Session, account_prefix: str, limit: int) -> list[CaseLine]:
+    """Cases of accounts whose id begins so, by account, the latest first; upper and lower case differ."""
+    statement = select(Case).where(_begins(session, account_prefix))
+    statement = statement.order_by(Case.account_id, Case.id.desc()).limit(limit)
+    return _lines(session, list(session.scalars(statement)))
+
+
+def _page(session: Session, state: str, policy: str | None, limit: int, order: Order, last: Case | None) -> list[Case]:
+    statement = select(Case).where(Case.state == state)
     if policy is not None:
         statement = statement.where(Case.policy == policy)
-    return [CaseLine(case, photos, highest) for case, photos, highest in session.execute(statement)]
+    if order == "age":
+        place = tuple_(Case.created_at, Case.id)
+        statement = statement.order_by(Case.created_at, Case.id)
+        beyond = place > (last.created_at, last.id) if last is not None else None
+    else:
+        place = tuple_(Case.highest, Case.id)
+        statement = statement.order_by(Case.highest.desc(), Case.id.desc())
+        beyond = place < (last.highest, last.id) if last is not None else None
+    return list(session.scalars((statement if beyond is None else statement.where(beyond)).limit(limit)))
+
+
+def _rank(order: Order) -> Callable[[Case], tuple[Any, int]]:
+    return lambda case: (case.created_at if order == "age" else case.highest, case.id)
+
+
+def _lines(session: Session, found: Sequence[Case]) -> list[CaseLine]:
+    counts = select(Flag.case_id, func.count()).where(Flag.case_id.in_([case.id for case in found]))
+    photos: dict[int, int] = dict(session.execute(counts.group_by(Flag.case_id)).all())
+    return [CaseLine(case, photos.get(case.id, 0), case.highest) for case in found]
+
+
+def _begins(session: Session, prefix: str) -> ColumnElement[bool]:
+    """SQLite's LIKE takes upper for lower case, and no index; PostgreSQL's order may not be that of characters."""
+    if session.get_bind().dialect.name == "postgresql":
+        return Case.account_id.startswith(prefix, autoescape=True)
+    return (Case.account_id >= prefix) & (Case.account_id < prefix + chr(sys.maxunicode))
 
 
 def show_case(session: Session, case_id: int) -> tuple[Case, list[FlagLine]]:

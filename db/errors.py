@@ -27,3 +27,15 @@ class ConflictError(DbError):
 
 class DeniedError(DbError):
     """Somebody may not do this: not signed in, not of the role, or too often."""
+
+
+class StaleError(ConflictError):
+    """It has changed since the page on which somebody decided was made."""
+
+
+class HeldError(ConflictError):
+    """Somebody else is looking at it."""
+
+
+class SecondPersonError(ConflictError):
+    """This person has had their say; somebody else decides."""

@@ -55,7 +55,7 @@ def _asked(session: Session, image_ids: Collection[str], kind: str) -> dict[str,
     return {row.image_id: row for row in session.scalars(select(Request).where(Request.id.in_(latest)))}
 
 
-def _state(image_id: str, kind: str, there: bool | None, asked: Request | None, *, erased: bool) -> PictureState:  # noqa: FBT001
+def _state(image_id: str, kind: str, there: bool | None, asked: Request | None, *, erased: bool) -> PictureState:
     if there:
         return PictureState(image_id, kind, "ready")
     if erased or (there is False and (asked is None or asked.state != "pending")):

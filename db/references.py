@@ -56,7 +56,7 @@ def add(session: Session, version: ModelVersion, name: str, scores: Sequence[flo
 
 def reals_of(session: Session, version: ModelVersion, name: str | None = None) -> Reals:
     """A set by its name, or the reals of the version's card; raises `NotFoundError` naming those that there are."""
-    card = _of_card(version)
+    card = card_reals(version)
     if card is not None and name in (None, card.name):
         return card
     statement = select(ReferenceSet).where(ReferenceSet.version_id == version.id, ReferenceSet.name == name)
@@ -77,7 +77,7 @@ def list_sets(session: Session, version_id: int | None = None) -> list[Reference
 
 def _check_new(session: Session, version: ModelVersion, name: str, origin: Origin) -> None:
     """One name stands for one set of photos, whichever version scores them, or no FPR could be carried over."""
-    card = _of_card(version)
+    card = card_reals(version)
     if card is not None and name == card.name:
         raise ConflictError(f"reference {name!r} is that of model {version.name}'s card: choose another name")
     for row in session.scalars(select(ReferenceSet).where(ReferenceSet.name == name)):
@@ -87,7 +87,8 @@ def _check_new(session: Session, version: ModelVersion, name: str, origin: Origi
             raise ConflictError(f"reference {name!r} stands for other photos ({row.source}): choose another name")
 
 
-def _of_card(version: ModelVersion) -> Reals | None:
+def card_reals(version: ModelVersion) -> Reals | None:
+    """The reals of a version's card, if it has any."""
     found = version.card.get("reference")
     return Reals(found["name"], sorted(found["scores"])) if found and found["scores"] else None
 

@@ -1,4 +1,4 @@
-"""Work that people ask of workers: pictures of images, for reviewers. Sent by the sweeper, and done once."""
+"""Work that people ask of workers: pictures of images, or another score. Sent by the sweeper, and done once."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,23 +10,28 @@ from db.clock import moment
 from db.insert import insert
 from db.schema import Image, Preview, Request
 
-#: What workers do, and the picture that comes of it.
+#: Kinds of requests, and the picture that comes of each; of a rescore comes a score.
 PICTURES = {"preview": "photo", "heatmap": "heatmap"}
+KINDS = (*PICTURES, "rescore")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A request in hand. ``attempts`` counts this one; ``url`` is null once the account was erased."""
+    """A request in hand. ``attempts`` counts this one; ``url`` is null once the account was erased.
+
+    ``sha256`` is the digest of the file that was scored.
+    """
 
     id: int
     kind: str
     image_id: str
     url: str | None
     attempts: int
+    sha256: str | None = None
 
 
 def ask(session: Session, kind: str, image_id: str, author: str) -> int:
-    """Ask for a picture of an image; returns the request's id."""
+    """Ask for a picture of an image, or for a score of the active model; returns the request's id."""
     request = Request(kind=kind, image_id=image_id, author=author)
     session.add(request)
     session.flush()
@@ -37,7 +42,7 @@ def take_due(session: Session, limit: int, resend_s: float) -> list[int]:
     """Ids of requests that should be sent now, the oldest; they come again after ``resend_s`` unless done."""
     due = (
         select(Request.id)
-        .where(Request.state == "pending", Request.next_attempt_at <= moment(), Request.kind.in_(PICTURES))
+        .where(Request.state == "pending", Request.next_attempt_at <= moment(), Request.kind.in_(KINDS))
         .order_by(Request.next_attempt_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -53,9 +58,9 @@ def begin(session: Session, ids: Collection[int], hold_s: float) -> list[Task]:
     open_ids = list(session.scalars(select(Request.id).where(Request.id.in_(ids), Request.state == "pending")))
     _change(session, open_ids, next_attempt_at=moment(hold_s), attempts=Request.attempts + 1)
     statement = (
-        select(Request.id, Request.kind, Request.image_id, Image.url, Request.attempts)
+        select(Request.id, Request.kind, Request.image_id, Image.url, Request.attempts, Image.sha256)
         .join(Image, Image.id == Request.image_id)
-        .where(Request.id.in_(open_ids), Request.kind.in_(PICTURES))
+        .where(Request.id.in_(open_ids), Request.kind.in_(KINDS))
         .order_by(Request.id)
     )
     return [Task(*row) for row in session.execute(statement)]
@@ -69,6 +74,11 @@ def done(session: Session, task: Task, picture: bytes) -> None:
         index_elements=["image_id", "kind"], set_={"picture": picture, "created_at": moment()}
     )
     session.execute(statement)
+    close(session, task)
+
+
+def close(session: Session, task: Task) -> None:
+    """It is done."""
     _change(session, [task.id], state="done", reason=None, detail=None)
 
 

@@ -1,7 +1,8 @@
 """Retention: what was kept for as long as it should be goes, in batches, in an order that can be interrupted.
 
 Three periods, each of which may be for ever: pictures that reviewers are shown; whose an image is, and where it came
-from; and the record of images that were never flagged. What people decided on is kept, without the account.
+from; and the record of images that were neither flagged nor sampled. What people decided on is kept, without the
+account.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 from db import accounts
 from db.accounts import BATCH, close_cases
 from db.clock import moment
-from db.schema import Case, Flag, Image, Preview, Request, RetentionPass, Score
+from db.schema import Case, Flag, Image, Preview, Request, RetentionPass, Sample, Score
 from db.session import Database
 from db.settings import Environment
 
@@ -94,7 +95,8 @@ def _old_cases(days: float) -> Select[Any]:
 
 
 def _old_records(days: float) -> Select[Any]:
-    return _settled(days).where(~_flagged())
+    """Images that nobody was, or is, to look at."""
+    return _settled(days).where(~_flagged(), ~exists(select(Sample.id).where(Sample.image_id == Image.id)))
 
 
 def _settled(days: float) -> Select[Any]:

@@ -34,6 +34,8 @@ PAUSABLE = ("flagging", "scoring")
 RESCORE_STATES = ("running", "done", "stopped")
 DECISIONS = ("confirmed", "dismissed", "unsure", "undone")
 ROLES = ("reviewer", "lead", "auditor")
+STRATA = ("flagged", "below", "unflagged")
+VERDICTS = ("fake", "real", "unsure")
 
 #: 64 bits where the database counts them; SQLite numbers rows only in a plain INTEGER column.
 BigId = _BigInteger().with_variant(_Integer(), "sqlite")
@@ -248,6 +250,18 @@ class Case(Base):
             sqlite_where=text("state = 'open'"),
         ),
         Index("ix_cases_state", "state", "policy", "created_at"),
+        Index("ix_cases_state_created_at", "state", "created_at", "id"),
+        Index("ix_cases_state_highest", "state", "highest", "id"),
+        Index("ix_cases_state_policy_highest", "state", "policy", "highest", "id"),
+        # LIKE 'prefix%' searches by it, whatever the database's collation.
+        Index("ix_cases_account_id", "account_id", postgresql_ops={"account_id": "text_pattern_ops"}),
+        Index(
+            "ix_cases_held",
+            "held_by",
+            postgresql_where=text("held_by IS NOT NULL"),
+            sqlite_where=text("held_by IS NOT NULL"),
+        ),
+        Index("ix_cases_second", "id", postgresql_where=text("second"), sqlite_where=text("second")),
     )
 
     id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
@@ -258,6 +272,13 @@ class Case(Base):
     version: Mapped[int] = mapped_column(server_default="1")
     #: Why it was withdrawn.
     reason: Mapped[str | None]
+    #: Of its flags' scores the highest, kept by a trigger of the database's: queues and lists are in its order.
+    highest: Mapped[float] = mapped_column(server_default="0")
+    #: Who is looking at it, and until when nobody else may decide it.
+    held_by: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    held_until: Mapped[datetime | None]
+    #: Somebody decided and it is still open: it waits for a second person.
+    second: Mapped[bool] = mapped_column(server_default=false())
     created_at: Mapped[datetime] = mapped_column(server_default=now())
     changed_at: Mapped[datetime] = mapped_column(server_default=now())
 
@@ -284,14 +305,99 @@ class Review(Base):
     """What a person decided about a case, and whether they saw the score when they did. Append-only."""
 
     __tablename__ = "reviews"
-    __table_args__ = (_one_of("decision", DECISIONS), Index("ix_reviews_case_id", "case_id"))
+    __table_args__ = (
+        _one_of("decision", DECISIONS),
+        Index("ix_reviews_case_id", "case_id"),
+        Index("ix_reviews_reviewer", "reviewer", "case_id"),
+        Index("uq_reviews_undoes", "undoes", unique=True),
+    )
 
     id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"))
     reviewer: Mapped[str] = mapped_column(String(ID_LENGTH))
     decision: Mapped[str] = mapped_column(String(16))
+    #: A code of a list that the platform chooses, and whatever else is to be said.
+    reason: Mapped[str | None] = mapped_column(String(64))
     note: Mapped[str | None]
     blind: Mapped[bool]
+    #: The decision that this one takes back; each once. No foreign key: SQLite adds none to a table that is there.
+    undoes: Mapped[int | None] = mapped_column(BigId)
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Appeal(Base):
+    """Somebody asked for another decision: the case is open again, and others decide."""
+
+    __tablename__ = "appeals"
+    __table_args__ = (UniqueConstraint("review_id"), Index("ix_appeals_case_id", "case_id"))
+
+    id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"))
+    #: The decision that it is about; it and those before it no longer count.
+    review_id: Mapped[int] = mapped_column(ForeignKey("reviews.id"))
+    author: Mapped[str] = mapped_column(String(ID_LENGTH))
+    #: Null once the account was erased: it may be its owner's words.
+    reason: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Draw(Base):
+    """A random sample of what was scored in a while, of one policy and one range of scores, and out of how many."""
+
+    __tablename__ = "draws"
+    __table_args__ = (_one_of("stratum", STRATA), Index("ix_draws_policy", "policy", "version_id", "until"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    policy: Mapped[str] = mapped_column(String(ID_LENGTH))
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    #: What was flagged by it, and the scores from ``low`` to below ``high`` that this sample is of.
+    threshold_id: Mapped[int] = mapped_column(ForeignKey("thresholds.id"))
+    stratum: Mapped[str] = mapped_column(String(16))
+    low: Mapped[float]
+    high: Mapped[float]
+    #: Photos that came in from ``since`` to before ``until``, never more than a week.
+    since: Mapped[datetime]
+    until: Mapped[datetime]
+    population: Mapped[int]
+    drawn: Mapped[int]
+    author: Mapped[str] = mapped_column(String(ID_LENGTH))
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Sample(Base):
+    """A photo that chance drew, to be shown to people without its score."""
+
+    __tablename__ = "samples"
+    __table_args__ = (
+        UniqueConstraint("score_id"),
+        Index("ix_samples_draw_id", "draw_id"),
+        Index("ix_samples_image_id", "image_id"),
+        Index("ix_samples_open", "id", postgresql_where=text("NOT judged"), sqlite_where=text("NOT judged")),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
+    draw_id: Mapped[int] = mapped_column(ForeignKey("draws.id"))
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
+    score_id: Mapped[int] = mapped_column(ForeignKey("scores.id"))
+    #: With which it was drawn.
+    probability: Mapped[float]
+    held_by: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    held_until: Mapped[datetime | None]
+    #: Somebody was sure.
+    judged: Mapped[bool] = mapped_column(server_default=false())
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class Verdict(Base):
+    """What a person said of a sampled photo, without knowing its score. Append-only."""
+
+    __tablename__ = "verdicts"
+    __table_args__ = (_one_of("verdict", VERDICTS), UniqueConstraint("sample_id", "reviewer"))
+
+    id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
+    sample_id: Mapped[int] = mapped_column(ForeignKey("samples.id"))
+    reviewer: Mapped[str] = mapped_column(String(ID_LENGTH))
+    verdict: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime] = mapped_column(server_default=now())
 
 
@@ -324,6 +430,7 @@ class Request(Base):
         _one_of("kind", ("heatmap", "preview", "rescore")),
         _one_of("state", ("pending", "done", "failed")),
         Index("ix_requests_due", "state", "next_attempt_at"),
+        Index("ix_requests_image_id", "image_id", "kind", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
@@ -354,7 +461,7 @@ class Pause(Base):
 
 
 class Person(Base):
-    """Somebody who may sign in to the console. Never deleted, only disabled: reviews and the audit log quote the name."""
+    """Somebody who may sign in to the console. Only ever disabled: reviews and the audit log quote the name."""
 
     __tablename__ = "people"
     __table_args__ = (UniqueConstraint("name"), _length("name"), _one_of("role", ROLES))

@@ -1,13 +1,17 @@
-"""Does what people ask for: a small photo for reviewers, or a map of where the detector sees its evidence."""
+"""Does what people ask for: a small photo, a map of where the detector sees its evidence, or another score."""
 
+import hashlib
 import io
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from sqlalchemy.orm import Session
 
 from db import requests
 from db.images import Job
 from db.requests import Task
+from db.scores import record_others
 from trainer.errors import Rejected
 from worker import verdict
 from worker.errors import FetchError, WorkerError
@@ -20,7 +24,7 @@ _one_map = threading.Lock()
 
 
 def fulfil(service: Service, request_ids: Sequence[int]) -> None:
-    """Make these pictures; each request has its own fate, and one that is done is left alone."""
+    """Do these; each request has its own fate, and one that is done is left alone."""
 
     def begin(_tries: int) -> list[Task]:
         with service.database.writing() as session:
@@ -33,13 +37,13 @@ def fulfil(service: Service, request_ids: Sequence[int]) -> None:
 def _fulfil(service: Service, task: Task) -> None:
     try:
         _check(task, service.settings.max_attempts)
-        picture = _picture(service, task)
+        keep = _work(service, task)
     except Exception as error:
         if not isinstance(error, Rejected | WorkerError):
             log.exception("request %d could not be done", task.id)
         _fail(service, task, error)
     else:
-        service.outage.outlast(lambda _tries: _keep(service, task, picture))
+        service.outage.outlast(lambda _tries: _keep(service, keep))
 
 
 def _check(task: Task, max_attempts: int) -> None:
@@ -48,12 +52,29 @@ def _check(task: Task, max_attempts: int) -> None:
         raise FetchError("worker_lost", f"no end came of {max_attempts} attempts")
 
 
-def _picture(service: Service, task: Task) -> bytes:
-    """A JPEG of the photo, or a PNG of the map. Decoded in the child: who asks a second time may ask for poison."""
+def _work(service: Service, task: Task) -> Callable[[Session], object]:
+    """What is to be written in the end. Decoded in the child: who asks a second time may ask for poison."""
     if task.url is None:
         raise FetchError("erased", "its account was erased")
     data = service.fetcher.fetch(task.url)
-    return service.isolation.preview(data) if task.kind == "preview" else _heatmap(service, data)
+    if task.kind == "rescore":
+        return _score(service, task, data)
+    picture = service.isolation.preview(data) if task.kind == "preview" else _heatmap(service, data)
+    return lambda session: requests.done(session, task, picture)
+
+
+def _score(service: Service, task: Task, data: bytes) -> Callable[[Session], None]:
+    """By the active model: for the reviewers of an appeal. It flags nothing by itself."""
+    if task.sha256 not in (None, hashlib.sha256(data).hexdigest()):
+        raise FetchError("changed", "it is not the file that was scored before")
+    model = service.models.pair.active
+    score = model.score([service.isolation.decode(data).pixels])[0]
+
+    def keep(session: Session) -> None:
+        record_others(session, {task.image_id: score}, model.made_by)
+        requests.close(session, task)
+
+    return keep
 
 
 def _heatmap(service: Service, data: bytes) -> bytes:
@@ -67,9 +88,9 @@ def _heatmap(service: Service, data: bytes) -> bytes:
     return out.getvalue()
 
 
-def _keep(service: Service, task: Task, picture: bytes) -> None:
+def _keep(service: Service, keep: Callable[[Session], object]) -> None:
     with service.database.writing() as session:
-        requests.done(session, task, picture)
+        keep(session)
 
 
 def _fail(service: Service, task: Task, error: Exception) -> None:

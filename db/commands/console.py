@@ -34,7 +34,9 @@ def console(*, host: str, port: int, sign_in_link: str | None) -> None:
         click.echo(new_link(database, sign_in_link, address, settings.console_link_s))
     click.echo(f"The console is at {address}; Ctrl-C ends it.", err=True)
     app = build(database, settings, review, names(host, settings))
-    uvicorn.run(app, host=host, port=port, proxy_headers=False, server_header=False, access_log=False, log_level="warning")
+    uvicorn.run(
+        app, host=host, port=port, proxy_headers=False, server_header=False, access_log=False, log_level="warning"
+    )
 
 
 def check_reach(host: str, settings: ConsoleSettings) -> None:

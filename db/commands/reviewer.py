@@ -1,5 +1,6 @@
 """``unmask reviewer``: who may sign in to the console."""
 
+import sys
 from typing import Any
 
 import click
@@ -76,9 +77,8 @@ def link(*, name: str) -> None:
 
 def _asked() -> str:
     """From a terminal twice and unseen; from a pipe, its first line."""
-    stdin = click.get_text_stream("stdin")
-    if not stdin.isatty():
-        return stdin.readline().rstrip("\n")
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
     entered: str = click.prompt(f"Password, {SHORTEST} characters or more", hide_input=True, confirmation_prompt=True)
     return entered
 

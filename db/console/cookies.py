@@ -19,7 +19,7 @@ def get(request: Request, name: str, *, secure: bool) -> str | None:
 
 
 def give(response: Response, name: str, value: str, *, secure: bool) -> None:
-    """Scripts cannot read it, and no other site's page can use it. The look stays for a year, the rest until the end."""
+    """Scripts cannot read it, and no other site can use it. The look stays for a year, the rest for a session."""
     response.set_cookie(
         _PREFIX[secure] + name,
         value,

@@ -1,7 +1,7 @@
 """A score beside its threshold, on a scale of how rare it is among real photos.
 
-Scores crowd at both ends, and say little by themselves; that 1 in 1,000 real photos scores as high is something to go by.
-So the scale is logarithmic in N of "1 in N", and in the score itself only where no real photos are known.
+Scores crowd at both ends, and say little by themselves; that 1 in 1,000 real photos scores as high is something to go
+by. So the scale is logarithmic in N of "1 in N", and in the score itself only where no real photos are known.
 """
 
 import math
@@ -35,8 +35,8 @@ def scale(version: ModelVersion, score: float, threshold: float) -> Scale:
     if known is None or known <= 1:
         ticks = [Tick(100 * step / 4, f"{step / 4:g}") for step in range(5)]
         return Scale(100 * score, 100 * threshold, ticks, None)
-    places = [_place(rarity.one_in(version, value) or 1, known) for value in (score, threshold)]
-    return Scale(*places, _ticks(known), rarity.in_words(version, score))
+    at, from_ = (_place(rarity.one_in(version, value) or 1, known) for value in (score, threshold))
+    return Scale(at, from_, _ticks(known), rarity.in_words(version, score))
 
 
 def _place(one_in: float, known: float) -> float:

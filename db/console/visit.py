@@ -75,7 +75,7 @@ class Visit:
         """A word of the form, or of the address."""
         return self.form.get(name) or self.request.query_params.get(name, "")
 
-    def page(self, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    def page(self, template: str, code: int = 200, **context: Any) -> HTMLResponse:
         """A page, or a part of one."""
         shared = {
             "signed": self.signed,
@@ -85,7 +85,7 @@ class Visit:
             "waiting": self.console.waiting,
             "by_proxy": bool(self.console.settings.console_trusted_header),
         }
-        return HTMLResponse(self.console.templates.get_template(template).render(shared | context), status)
+        return HTMLResponse(self.console.templates.get_template(template).render(shared | context), code)
 
     @staticmethod
     def go(path: str) -> RedirectResponse:

@@ -39,16 +39,20 @@ GRANT SELECT ON promotions, pauses TO unmask_worker;
 GRANT SELECT, UPDATE ON rescores TO unmask_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON locks TO unmask_worker;
 
--- Reviewers decide cases and ask workers for pictures. They write no score and set no threshold.
-GRANT SELECT ON images, scores, flags, previews, requests, model_versions, thresholds, cases, reviews TO unmask_reviewer;
-GRANT INSERT ON reviews, requests TO unmask_reviewer;
-GRANT UPDATE (state, version, changed_at) ON cases TO unmask_reviewer;
+-- Reviewers decide cases, hear appeals, judge what chance drew, and ask workers for pictures. They write no score, set
+-- no threshold and draw no sample.
+GRANT SELECT ON images, scores, flags, previews, requests, model_versions, thresholds, cases, reviews, appeals, draws,
+    samples, verdicts TO unmask_reviewer;
+GRANT INSERT ON reviews, requests, appeals, verdicts TO unmask_reviewer;
+GRANT UPDATE (state, version, changed_at, held_by, held_until, second) ON cases TO unmask_reviewer;
+GRANT UPDATE (held_by, held_until, judged) ON samples TO unmask_reviewer;
 
 -- Policy people set thresholds, say which model scores and stop what must stop. A threshold opens and withdraws cases,
 -- and a promotion makes images due again; that they see reviewers' work does not let them do it.
 GRANT SELECT ON images, scores, flags, model_versions, thresholds, cases, reviews, promotions, reference_sets, pauses,
-    rescores, locks TO unmask_policy;
-GRANT INSERT ON thresholds, model_versions, promotions, reference_sets, pauses, rescores, flags TO unmask_policy;
+    rescores, locks, draws, samples, verdicts TO unmask_policy;
+GRANT INSERT ON thresholds, model_versions, promotions, reference_sets, pauses, rescores, flags, draws, samples
+    TO unmask_policy;
 GRANT INSERT (account_id, policy), UPDATE (state, reason, version, changed_at) ON cases TO unmask_policy;
 GRANT UPDATE (state, shadow_since) ON model_versions TO unmask_policy;
 GRANT UPDATE (state, changed_at) ON rescores TO unmask_policy;
@@ -67,14 +71,19 @@ CREATE POLICY policy_withdraws ON cases FOR UPDATE TO unmask_policy USING (state
     WITH CHECK (state IN ('open', 'withdrawn'));
 
 -- Dashboards count. They learn neither whose an image is, nor where it is, nor what is in it.
-GRANT SELECT ON scores, flags, model_versions, thresholds TO unmask_readonly;
+GRANT SELECT ON scores, flags, model_versions, thresholds, draws, samples, verdicts TO unmask_readonly;
 GRANT SELECT (id, policy, state, reason, attempts, next_attempt_at, bytes, width, height, created_at, changed_at)
     ON images TO unmask_readonly;
-GRANT SELECT (id, policy, state, version, created_at, changed_at) ON cases TO unmask_readonly;
-GRANT SELECT (id, case_id, reviewer, decision, blind, created_at) ON reviews TO unmask_readonly;
+GRANT SELECT (id, policy, state, version, highest, held_by, held_until, second, created_at, changed_at)
+    ON cases TO unmask_readonly;
+GRANT SELECT (id, case_id, reviewer, decision, reason, blind, undoes, created_at) ON reviews TO unmask_readonly;
+GRANT SELECT (id, case_id, review_id, author, created_at) ON appeals TO unmask_readonly;
 GRANT SELECT (id, image_id, kind, created_at) ON previews TO unmask_readonly;
 GRANT SELECT (id, kind, image_id, state, author, next_attempt_at, created_at) ON requests TO unmask_readonly;
 
 -- Numbers for new rows, for those who may add them. A serial's default needs its sequence; an identity column's does not.
 GRANT USAGE ON SEQUENCE thresholds_id_seq, model_versions_id_seq, promotions_id_seq, reference_sets_id_seq, pauses_id_seq,
-    rescores_id_seq TO unmask_policy;
+    rescores_id_seq, draws_id_seq TO unmask_policy;
+
+-- Each new flag raises its case's highest score, in the name of the tables' owner, whoever writes it.
+ALTER FUNCTION unmask_case_highest() OWNER TO unmask_owner;

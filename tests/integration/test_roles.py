@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from db import cases, images, outbox, pauses, policies, scores, thresholds, versions
+from db import cases, images, outbox, pauses, policies, queue, reviews, samples, scores, thresholds, versions
 from db.changes import Budget
 from db.errors import DatabaseError
 from db.images import Failure, NewImage
 from db.outbox import Patience
+from db.reviews import Decision
 from db.scores import Provenance, Scored
 from db.session import Database
 from db.signature import Signature
@@ -115,11 +116,15 @@ def test_a_reviewer_decides_and_writes_no_score(owner: Database, become: Callabl
     score(owner, "a")
     reviewer = become("reviewer")
     with reviewer.writing() as session:
-        case, _ = cases.show_case(session, 1)
-        case.state = "confirmed"
-        session.execute(
-            text("INSERT INTO reviews (case_id, reviewer, decision, blind) VALUES (1, 'pat', 'confirmed', true)")
-        )
+        case_id = queue.next_case(session, "pat", lease_s=600)
+        case, _ = cases.show_case(session, case_id or 0)
+        reviews.decide(session, Decision(case.id, case.version, "pat", "confirmed"))
+        reviews.undo(session, case.id, case.version, "pat")
+        reviews.decide(session, Decision(case.id, case.version, "pat", "confirmed"))
+        reviews.appeal(session, case.id, case.version, "lee", "look again")
+        assert queue.backlog(session).open == 1
+        assert cases.search(session, "ad", 10)[0].highest == 0.9
+        assert samples.next_sample(session, "pat", 600) is None
         session.execute(text("INSERT INTO requests (kind, image_id, author) VALUES ('heatmap', 'a', 'pat')"))
     for statement in (
         "INSERT INTO scores (image_id, version_id, score, engine, device) VALUES ('a', 1, 0, 'x', 'y')",
@@ -128,6 +133,9 @@ def test_a_reviewer_decides_and_writes_no_score(owner: Database, become: Callabl
         "UPDATE reviews SET decision = 'dismissed'",
         "DELETE FROM reviews",
         "UPDATE cases SET account_id = 'bob'",
+        "UPDATE cases SET highest = 0",
+        "UPDATE appeals SET reason = 'none'",
+        "INSERT INTO samples (draw_id, image_id, score_id, probability) VALUES (1, 'a', 1, 1)",
         "UPDATE images SET url = 'x'",
         "UPDATE previews SET picture = NULL",
         "INSERT INTO retention_pass VALUES ('mine')",
@@ -169,6 +177,7 @@ def test_a_dashboard_counts_and_learns_nobodys_name(owner: Database, become: Cal
         "SELECT detail FROM images",
         "SELECT account_id FROM cases",
         "SELECT note FROM reviews",
+        "SELECT reason FROM appeals",
         "SELECT picture FROM previews",
         "INSERT INTO images (id) VALUES ('x')",
     ):

@@ -22,4 +22,3 @@ def show(visit: Visit) -> Response:
 def _filters(who: str, what: str, case_id: int | None) -> str | None:
     given = {"who": who, "what": what, "case": case_id}
     return ", ".join(f"{name} {value}" for name, value in given.items() if value) or None
-

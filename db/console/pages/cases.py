@@ -1,6 +1,7 @@
 """A case: everything that a reviewer needs to decide it, and what they decide."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -42,7 +43,7 @@ def show(visit: Visit) -> Response:
     with visit.database.reading() as session:
         case = find(session, case_id)
         blind = is_blind(visit, case)
-        context = {
+        context: dict[str, Any] = {
             "case": case,
             "blind": blind,
             "photos": _shown(session, dossiers.photos(session, case_id), blind=blind),

@@ -36,7 +36,7 @@ def make_link(visit: Visit) -> Response:
 
 def disable(visit: Visit) -> Response:
     """Keep somebody out, at once."""
-    return _change(visit, "person_disabled", lambda session, person: people.disable(session, person))
+    return _change(visit, "person_disabled", people.disable)
 
 
 def enable(visit: Visit) -> Response:

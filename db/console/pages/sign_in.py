@@ -80,7 +80,9 @@ def set_password(visit: Visit) -> Response:
             session.flush()
             session.expunge(person)
     except DbError as error:
-        return visit.page("password.html", 400, shortest=passwords.SHORTEST, longest=passwords.LONGEST, wrong=str(error))
+        return visit.page(
+            "password.html", 400, shortest=passwords.SHORTEST, longest=passwords.LONGEST, wrong=str(error)
+        )
     return _signed_in(visit, person, "/", "password")
 
 

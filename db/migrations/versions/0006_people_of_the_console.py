@@ -1,4 +1,4 @@
-"""People who sign in to the console, and what they saw and did. Run before the code: older software knows none of it."""
+"""People who sign in to the console, and what they saw and did. Run before the code that needs it."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,22 +8,17 @@ from db.clock import UtcDateTime, now
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-_POSTGRESQL = (
-    "CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE ON audit_log "
-    "FOR EACH ROW EXECUTE FUNCTION unmask_append_only()",
-    "CREATE TRIGGER audit_log_no_truncate BEFORE TRUNCATE ON audit_log "
-    "FOR EACH STATEMENT EXECUTE FUNCTION unmask_append_only()",
-)
 _REFUSE = "BEGIN SELECT RAISE(ABORT, 'audit_log are appended, never changed'); END"
-_SQLITE = (
-    f"CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log {_REFUSE}",
-    "CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log "
-    f"WHEN NOT EXISTS (SELECT 1 FROM retention_pass) {_REFUSE}",
-)
+_CLOSED = "NOT EXISTS (SELECT 1 FROM retention_pass)"
+_POSTGRESQL = {
+    "append_only BEFORE UPDATE OR DELETE": "FOR EACH ROW EXECUTE FUNCTION unmask_append_only()",
+    "no_truncate BEFORE TRUNCATE": "FOR EACH STATEMENT EXECUTE FUNCTION unmask_append_only()",
+}
+_SQLITE = {"no_update BEFORE UPDATE": _REFUSE, "no_delete BEFORE DELETE": f"WHEN {_CLOSED} {_REFUSE}"}
 
 
 def upgrade() -> None:
@@ -32,12 +27,14 @@ def upgrade() -> None:
     _sign_ins()
     _tries()
     _audit_log()
-    for statement in _POSTGRESQL if op.get_bind().dialect.name == "postgresql" else _SQLITE:
-        op.execute(statement)
+    for what, action in (_POSTGRESQL if op.get_bind().dialect.name == "postgresql" else _SQLITE).items():
+        op.execute(f"CREATE TRIGGER audit_log_{what} ON audit_log {action}")
+    op.create_index("ix_requests_image_id", "requests", ["image_id", "kind", "id"])
 
 
 def downgrade() -> None:
     op.execute(f"DELETE FROM schema_support WHERE revision = '{revision}'")  # noqa: S608 - our own words
+    op.drop_index("ix_requests_image_id", "requests")
     for table in ("audit_log", "sign_in_tries", "sign_in_links", "sign_ins", "people"):
         op.drop_table(table)
 

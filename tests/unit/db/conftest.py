@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from db import images, scores, thresholds, versions
+from db import images, reviews, scores, thresholds, versions
 from db.images import NewImage
-from db.schema import Case, Image
+from db.reviews import Decision
+from db.schema import Case, Image, Review
 from db.scores import Provenance, Scored
 from db.session import Database
 
@@ -121,3 +122,47 @@ def statements() -> Callable[[Session], list[tuple[str, Any]]]:
         return heard
 
     return listen
+
+
+@pytest.fixture
+def open_case(
+    database: Database, add_images: Callable[..., list[str]], record: Callable[..., list[str]], version_id: int
+) -> Callable[..., int]:
+    """``open_case("ada")`` flags a photo of this account, "ada-1", whose score is 0.9; returns the case's id."""
+
+    def flag(account_id: str = "account", score: float = 0.9, policy: str = "default", photo: int = 1) -> int:
+        with database.writing() as session:
+            if policy not in thresholds.standing(session, version_id):
+                thresholds.set_value(session, version_id, policy, 0.5, "pat", "")
+        add_images(f"{account_id}-{photo}", account_id=account_id, policy=policy)
+        record({f"{account_id}-{photo}": score}, policy)
+        with database.reading() as session:
+            newest = select(Case.id).where(Case.account_id == account_id, Case.policy == policy)
+            return session.scalars(newest.order_by(Case.id.desc())).first() or 0
+
+    return flag
+
+
+@pytest.fixture
+def decide(database: Database) -> Callable[..., Review]:
+    """``decide(1, "ada", "confirmed")`` as somebody who has just looked at the case."""
+
+    def enter(case_id: int, reviewer: str, decision: str = "confirmed", **more: Any) -> Review:
+        with database.writing() as session:
+            version = session.get_one(Case, case_id).version
+            review = reviews.decide(session, Decision(case_id, version, reviewer, decision, **more))
+            session.expunge(review)
+        return review
+
+    return enter
+
+
+@pytest.fixture
+def case_of(database: Database) -> Callable[[int], Case]:
+    """A case's row, as the next reviewer would see it."""
+
+    def read(case_id: int) -> Case:
+        with database.reading() as session:
+            return session.get_one(Case, case_id)
+
+    return read

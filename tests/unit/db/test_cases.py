@@ -9,7 +9,7 @@ from db import cases
 from db.cases import CaseLine
 from db.clock import moment
 from db.errors import NotFoundError
-from db.schema import Case, Flag
+from db.schema import Case, Flag, Image, Score, Threshold
 from db.session import Database
 
 AddImages = Callable[..., list[str]]
@@ -176,3 +176,77 @@ def test_a_case_shows_its_photos_the_highest_score_first_with_their_thresholds(
 def test_a_case_that_is_not_there_is_named(database: Database) -> None:
     with pytest.raises(NotFoundError, match="case 4711 is not in the record"), database.reading() as session:
         cases.show_case(session, 4711)
+
+
+# Pages and search
+
+
+def test_pages_go_on_after_the_last_case_in_either_order(database: Database, open_case: Callable[..., int]) -> None:
+    ids = [open_case(f"account {number}", score) for number, score in enumerate((0.7, 0.9, 0.7, 0.8, 0.6))]
+
+    def pages(order: cases.Order, state: str | None) -> list[list[int]]:
+        found, after = [], None
+        with database.reading() as session:
+            while page := cases.list_cases(session, state, None, 2, order=order, after=after):
+                found.append([line.case.id for line in page])
+                after = page[-1].case.id
+        return found
+
+    a, b, c, d, e = ids
+    for state in ("open", None):
+        assert pages("age", state) == [[a, b], [c, d], [e]]
+        assert pages("score", state) == [[b, d], [c, a], [e]]
+
+
+def test_pages_of_all_states_are_in_one_order(
+    database: Database, open_case: Callable[..., int], close_case: CloseCase
+) -> None:
+    a, b, c = (open_case(f"account {number}", score) for number, score in enumerate((0.7, 0.9, 0.8)))
+    close_case(b, "dismissed")
+    with database.reading() as session:
+        assert [line.case.id for line in cases.list_cases(session, None, None, 9)] == [a, b, c]
+        assert [line.case.id for line in cases.list_cases(session, None, None, 9, order="score")] == [b, c, a]
+
+
+def test_accounts_are_found_by_how_they_begin(database: Database, open_case: Callable[..., int]) -> None:
+    for account in ("ada", "ada lovelace", "Ada", "bob", "a%", "a_b"):
+        open_case(account)
+    first = open_case("ada")
+
+    def found(prefix: str, limit: int = 10) -> list[str | None]:
+        with database.reading() as session:
+            return [line.case.account_id for line in cases.search(session, prefix, limit)]
+
+    assert found("ada") == ["ada", "ada lovelace"]
+    assert found("ada", limit=1) == ["ada"]
+    assert found("a%") == ["a%"]
+    assert found("a_") == ["a_b"]
+    assert found("z") == []
+    with database.reading() as session:
+        assert cases.search(session, "ada", 1)[0].case.id == first
+
+
+def test_an_older_case_of_an_account_is_found_after_its_latest(
+    database: Database, open_case: Callable[..., int], close_case: CloseCase
+) -> None:
+    first = open_case("ada")
+    close_case(first, "confirmed")
+    second = open_case("ada", photo=2)
+    with database.reading() as session:
+        assert [line.case.id for line in cases.search(session, "ada", 10)] == [second, first]
+
+
+def test_the_highest_score_follows_whoever_flags(
+    database: Database, open_case: Callable[..., int], version_id: int
+) -> None:
+    case_id = open_case("ada", 0.6)
+    with database.writing() as session:  # as another language might, or a threshold that is applied
+        threshold_id = session.scalars(select(Threshold.id)).one()
+        for name, score in (("x", 0.9), ("y", 0.7)):
+            session.add(Image(id=name, account_id="ada", url=f"{name}.jpg"))
+            made = Score(image_id=name, version_id=version_id, score=score, engine="e", device="d")
+            session.add(made)
+            session.flush()
+            session.add(Flag(case_id=case_id, image_id=name, score_id=made.id, threshold_id=threshold_id))
+            session.flush()
+    assert [line.highest for line in listed(database)] == [0.9]

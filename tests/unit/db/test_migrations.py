@@ -27,7 +27,12 @@ ROWS = {
     "thresholds": "(id, policy, version_id, value, author, reason) VALUES (1, 'default', 1, 0.5, 'ada', '')",
     "cases": "(id, account_id, policy) VALUES (1, 'account', 'default')",
     "flags": "(case_id, image_id, score_id, threshold_id) VALUES (1, 'a', 1, 1)",
-    "reviews": "(case_id, reviewer, decision, blind) VALUES (1, 'ada', 'dismissed', true)",
+    "reviews": "(id, case_id, reviewer, decision, blind) VALUES (1, 1, 'ada', 'dismissed', true)",
+    "appeals": "(case_id, review_id, author) VALUES (1, 1, 'ada')",
+    "draws": "(id, policy, version_id, threshold_id, stratum, low, high, since, until, population, drawn, author) "
+    "VALUES (1, 'default', 1, 1, 'flagged', 0.5, 1.0, '2026-01-01', '2026-01-02', 1, 1, 'ada')",
+    "samples": "(id, draw_id, image_id, score_id, probability) VALUES (1, 1, 'a', 1, 1.0)",
+    "verdicts": "(sample_id, reviewer, verdict) VALUES (1, 'ada', 'real')",
     "retention_pass": "(name) VALUES ('retention')",
     "previews": "(image_id, kind) VALUES ('a', 'photo')",
     "requests": "(kind, image_id, author) VALUES ('heatmap', 'a', 'ada')",
@@ -46,9 +51,10 @@ ROWS = {
 }
 #: Tables that the first schema had not.
 NEWER = (
-    *("locks", "schema_support", "promotions", "reference_sets", "pauses", "rescores", "retention_pass"),
-    *("people", "sign_ins", "sign_in_links", "sign_in_tries", "audit_log"),
-)
+    "locks", "schema_support", "promotions", "reference_sets", "pauses", "rescores", "retention_pass",
+    "appeals", "draws", "samples", "verdicts",
+    "people", "sign_ins", "sign_in_links", "sign_in_tries", "audit_log",
+)  # fmt: skip
 
 
 def test_the_migrated_schema_is_the_codes(database: Database) -> None:
