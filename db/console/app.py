@@ -17,6 +17,7 @@ from db.console import cookies, words
 from db.console.door import Door, Page, refused
 from db.console.headers import Headers
 from db.console.pages import audit, cases, look, people, pictures, queue, samples, sign_in
+from db.console.pages.queue import DECIDERS
 from db.console.settings import ConsoleSettings
 from db.console.visit import Console, Visit
 from db.console.waiting import Waiting
@@ -24,7 +25,6 @@ from db.review_settings import ReviewSettings
 from db.schema import ROLES
 from db.session import Database
 
-DECIDE = ("reviewer", "lead")
 LEAD = ("lead",)
 READ_LOG = ("lead", "auditor")
 _PICTURE = "/cases/{case_id:int}/photos/{flag_id:int}/{kind}"
@@ -42,22 +42,22 @@ PAGES = (
     Page("GET", "/help", look.help_page, ROLES),
     Page("GET", "/", queue.show, ROLES),
     Page("GET", "/backlog", queue.backlog, ROLES),
-    Page("POST", "/next", queue.take_next, DECIDE),
+    Page("POST", "/next", queue.take_next, DECIDERS),
     Page("GET", "/cases/{case_id:int}", cases.show, ROLES),
-    Page("POST", "/cases/{case_id:int}/decide", cases.decide, DECIDE),
-    Page("POST", "/cases/{case_id:int}/undo", cases.undo, DECIDE),
-    Page("POST", "/cases/{case_id:int}/appeal", cases.appeal, DECIDE),
-    Page("POST", "/cases/{case_id:int}/leave", cases.leave, DECIDE),
-    Page("POST", "/cases/{case_id:int}/ahead", cases.ahead, DECIDE),
-    Page("GET", _PICTURE, pictures.show, DECIDE),
-    Page("POST", _PICTURE, pictures.ask, DECIDE),
-    Page("GET", _PICTURE + "/box", pictures.box, DECIDE),
-    Page("GET", "/samples", samples.start, DECIDE),
-    Page("POST", "/samples/next", samples.take_next, DECIDE),
-    Page("GET", "/samples/{sample_id:int}", samples.show, DECIDE),
-    Page("GET", "/samples/{sample_id:int}/photo", samples.picture, DECIDE),
-    Page("GET", "/samples/{sample_id:int}/box", samples.box, DECIDE),
-    Page("POST", "/samples/{sample_id:int}/judge", samples.judge, DECIDE),
+    Page("POST", "/cases/{case_id:int}/decide", cases.decide, DECIDERS),
+    Page("POST", "/cases/{case_id:int}/undo", cases.undo, DECIDERS),
+    Page("POST", "/cases/{case_id:int}/appeal", cases.appeal, DECIDERS),
+    Page("POST", "/cases/{case_id:int}/leave", cases.leave, DECIDERS),
+    Page("POST", "/cases/{case_id:int}/ahead", cases.ahead, DECIDERS),
+    Page("GET", _PICTURE, pictures.show, DECIDERS),
+    Page("POST", _PICTURE, pictures.ask, DECIDERS),
+    Page("GET", _PICTURE + "/box", pictures.box, DECIDERS),
+    Page("GET", "/samples", samples.start, DECIDERS),
+    Page("POST", "/samples/next", samples.take_next, DECIDERS),
+    Page("GET", "/samples/{sample_id:int}", samples.show, DECIDERS),
+    Page("GET", "/samples/{sample_id:int}/photo", samples.picture, DECIDERS),
+    Page("GET", "/samples/{sample_id:int}/box", samples.box, DECIDERS),
+    Page("POST", "/samples/{sample_id:int}/judge", samples.judge, DECIDERS),
     Page("GET", "/audit", audit.show, READ_LOG),
     Page("GET", "/people", people.show, LEAD),
     Page("POST", "/people/add", people.add, LEAD),

@@ -7,8 +7,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from db import audit, dossiers, pictures, queue, reviews
-from db.blind import shown_blind
-from db.console.pages.queue import choices, go_next, is_mine, order_of, undoable
+from db.console.pages.queue import DECIDERS, choices, go_next, is_blind, is_mine, order_of, undoable
 from db.console.scale import Scale, scale
 from db.console.visit import Visit
 from db.dossiers import FlaggedPhoto
@@ -18,7 +17,6 @@ from db.reviews import DECIDED, Decision
 from db.schema import Case
 from db.timeline import timeline
 
-DECIDERS = ("reviewer", "lead")
 NOTE_LIMIT = 4000
 #: Events that tell a score: not for whoever decides blind.
 _SCORED = ("flagged",)
@@ -138,12 +136,6 @@ def find(session: Session, case_id: int) -> Case:
     if case is None:
         raise NotFoundError(f"case {case_id} is not in the record")
     return case
-
-
-def is_blind(visit: Visit, case: Case) -> bool:
-    """Whether this person decides this case without scores; once it is decided there is nothing to hide."""
-    share = visit.console.review.blind_share
-    return case.state == "open" and visit.who.role in DECIDERS and shown_blind(case.id, visit.who.name, share)
 
 
 def _hold(visit: Visit, case_id: int) -> str | None:

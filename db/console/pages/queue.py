@@ -6,11 +6,14 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from db import audit, cases, queue
+from db.blind import shown_blind
 from db.cases import CaseLine, Order
 from db.console.visit import Visit, digits
 from db.schema import CASE_STATES, Case
 from db.standing import standing
 
+#: Who decides; auditors read.
+DECIDERS = ("reviewer", "lead")
 #: How somebody likes to work: it goes with them from case to case, in the address.
 _CHOICES = ("policy", "order")
 
@@ -38,6 +41,7 @@ def show(visit: Visit) -> Response:
         account=begins,
         done=done,
         choices=choices(visit),
+        blind={line.case.id for line in found if is_blind(visit, line.case)},
         none=bool(visit.asked("none")),
     )
 
@@ -92,6 +96,12 @@ def is_mine(session: Session, case: Case, visit: Visit) -> bool:
     last = standing(session, case.id)[-1:]
     mine = bool(last) and (last[0].reviewer == visit.who.name or visit.who.role == "lead")
     return mine and case.account_id is not None and visit.who.role != "auditor"
+
+
+def is_blind(visit: Visit, case: Case) -> bool:
+    """Whether this person decides this case without scores; once it is decided there is nothing to hide."""
+    share = visit.console.review.blind_share
+    return case.state == "open" and visit.who.role in DECIDERS and shown_blind(case.id, visit.who.name, share)
 
 
 def _listed(session: Session, visit: Visit, limit: int) -> list[CaseLine]:
