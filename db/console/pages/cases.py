@@ -11,7 +11,7 @@ from db.console.pages.queue import DECIDERS, choices, go_next, is_blind, is_mine
 from db.console.scale import Scale, scale
 from db.console.visit import Visit
 from db.dossiers import FlaggedPhoto
-from db.errors import ConflictError, NotFoundError
+from db.errors import ConflictError, NotFoundError, StaleError
 from db.pictures import HEATMAP, PHOTO, PictureState
 from db.reviews import DECIDED, Decision
 from db.schema import Case
@@ -78,9 +78,17 @@ def decide(visit: Visit) -> Response:
             visit.form.get("note", "").strip()[:NOTE_LIMIT] or None,
             blind,
         )
-        reviews.decide(session, decision, visit.console.review)
+        _decide(visit, session, decision)
         audit.note(session, visit.who.name, "decided", case_id=case_id, detail=decision.decision)
     return go_next(visit, decided=case_id)
+
+
+def _decide(visit: Visit, session: Session, decision: Decision) -> None:
+    """What has changed on a case may be a score, which is not for whoever decides blind."""
+    try:
+        reviews.decide(session, decision, visit.console.review)
+    except StaleError as error:
+        raise (StaleError(f"case {decision.case_id} has changed since you opened it") if decision.blind else error) from error
 
 
 def undo(visit: Visit) -> Response:
