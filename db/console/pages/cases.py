@@ -88,7 +88,9 @@ def _decide(visit: Visit, session: Session, decision: Decision) -> None:
     try:
         reviews.decide(session, decision, visit.console.review)
     except StaleError as error:
-        raise (StaleError(f"case {decision.case_id} has changed since you opened it") if decision.blind else error) from error
+        raise (
+            StaleError(f"case {decision.case_id} has changed since you opened it") if decision.blind else error
+        ) from error
 
 
 def undo(visit: Visit) -> Response:
