@@ -25,6 +25,10 @@ class ConflictError(DbError):
     """Something known under this id says otherwise."""
 
 
+class DeniedError(DbError):
+    """Somebody may not do this: not signed in, not of the role, or too often."""
+
+
 class StaleError(ConflictError):
     """It has changed since the page on which somebody decided was made."""
 

@@ -47,6 +47,14 @@ GRANT INSERT ON reviews, requests, appeals, verdicts TO unmask_reviewer;
 GRANT UPDATE (state, version, changed_at, held_by, held_until, second) ON cases TO unmask_reviewer;
 GRANT UPDATE (held_by, held_until, judged) ON samples TO unmask_reviewer;
 
+-- The console's login is a reviewer, too: it knows who may sign in, and writes down what they saw. Nobody's name or role
+-- is changed, and nothing that was written down.
+GRANT SELECT ON people, sign_ins, sign_in_links, sign_in_tries, audit_log TO unmask_reviewer;
+GRANT INSERT ON people, sign_ins, sign_in_links, sign_in_tries, audit_log TO unmask_reviewer;
+GRANT UPDATE (password, disabled, changed_at) ON people TO unmask_reviewer;
+GRANT UPDATE (seen_at) ON sign_ins TO unmask_reviewer;
+GRANT DELETE ON sign_ins, sign_in_links, sign_in_tries TO unmask_reviewer;
+
 -- Policy people set thresholds, say which model scores and stop what must stop. A threshold opens and withdraws cases,
 -- and a promotion makes images due again; that they see reviewers' work does not let them do it.
 GRANT SELECT ON images, scores, flags, model_versions, thresholds, cases, reviews, promotions, reference_sets, pauses,
@@ -84,6 +92,7 @@ GRANT SELECT (id, kind, image_id, state, author, next_attempt_at, created_at) ON
 -- Numbers for new rows, for those who may add them. A serial's default needs its sequence; an identity column's does not.
 GRANT USAGE ON SEQUENCE thresholds_id_seq, model_versions_id_seq, promotions_id_seq, reference_sets_id_seq, pauses_id_seq,
     rescores_id_seq, draws_id_seq TO unmask_policy;
+GRANT USAGE ON SEQUENCE people_id_seq TO unmask_reviewer;
 
 -- Each new flag raises its case's highest score, in the name of the tables' owner, whoever writes it.
 ALTER FUNCTION unmask_case_highest() OWNER TO unmask_owner;

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select, text
 
 from db.errors import DatabaseError
 from db.retention import deleting
-from db.schema import Review, Score, Threshold
+from db.schema import AuditEntry, Review, Score, Threshold
 from db.session import Database
 
 ROWS = (
@@ -17,9 +17,15 @@ ROWS = (
     "INSERT INTO thresholds (id, policy, version_id, value, author, reason) VALUES (1, 'default', 1, 0.5, 'ada', '')",
     "INSERT INTO cases (id, account_id, policy) VALUES (1, 'account', 'default')",
     "INSERT INTO reviews (id, case_id, reviewer, decision, blind) VALUES (1, 1, 'ada', 'dismissed', true)",
+    "INSERT INTO audit_log (who, what) VALUES ('ada', 'viewed')",
 )
-CHANGES = {"scores": "score = 0.1", "thresholds": "value = 0.9", "reviews": "decision = 'confirmed'"}
-TABLES = [Score, Threshold, Review]
+CHANGES = {
+    "scores": "score = 0.1",
+    "thresholds": "value = 0.9",
+    "reviews": "decision = 'confirmed'",
+    "audit_log": "who = 'bob'",
+}
+TABLES = [Score, Threshold, Review, AuditEntry]
 
 
 @pytest.fixture

@@ -43,11 +43,17 @@ ROWS = {
     "rescores": "(version_id, rate_per_s, author) VALUES (1, 1.0, 'ada')",
     "locks": "(name, owner, until, beat) VALUES ('sweeper', 'me', '2026-01-01', '2026-01-01')",
     "schema_support": "(revision) VALUES ('0000')",
+    "people": "(id, name, role) VALUES (1, 'ada', 'lead')",
+    "sign_ins": "(digest, person_id, expires_at) VALUES ('f', 1, '2026-01-01')",
+    "sign_in_links": "(digest, person_id, expires_at) VALUES ('f', 1, '2026-01-01')",
+    "sign_in_tries": "(name, address) VALUES ('ada', '127.0.0.1')",
+    "audit_log": "(who, what, case_id) VALUES ('ada', 'viewed', 1)",
 }
 #: Tables that the first schema had not.
 NEWER = (
     "locks", "schema_support", "promotions", "reference_sets", "pauses", "rescores", "retention_pass",
     "appeals", "draws", "samples", "verdicts",
+    "people", "sign_ins", "sign_in_links", "sign_in_tries", "audit_log",
 )  # fmt: skip
 
 

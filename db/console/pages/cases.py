@@ -1,0 +1,190 @@
+"""A case: everything that a reviewer needs to decide it, and what they decide."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from db import audit, dossiers, pictures, queue, reviews
+from db.console.pages.queue import DECIDERS, choices, go_next, is_blind, is_mine, order_of, undoable
+from db.console.scale import Scale, scale
+from db.console.visit import Visit
+from db.dossiers import FlaggedPhoto
+from db.errors import ConflictError, NotFoundError, StaleError
+from db.pictures import HEATMAP, PHOTO, PictureState
+from db.reviews import DECIDED, Decision
+from db.schema import Case
+from db.timeline import timeline
+
+NOTE_LIMIT = 4000
+#: Events that tell a score: not for whoever decides blind.
+_SCORED = ("flagged",)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A flagged photo on the page. Whoever is blind gets no scale."""
+
+    number: int
+    flagged: FlaggedPhoto
+    photo: PictureState
+    heatmap: PictureState
+    scale: Scale | None
+
+
+def show(visit: Visit) -> Response:
+    """The case. Whoever may decide it keeps it for a while, so that nobody else does the same work."""
+    case_id = visit.number("case_id")
+    why_not = _hold(visit, case_id)
+    _seen(visit, case_id)
+    with visit.database.reading() as session:
+        case = find(session, case_id)
+        blind = is_blind(visit, case)
+        context: dict[str, Any] = {
+            "case": case,
+            "blind": blind,
+            "photos": _shown(session, dossiers.photos(session, case_id), blind=blind),
+            "events": [event for event in timeline(session, case_id) if not blind or event.what not in _SCORED],
+            "history": dossiers.history(session, case),
+            "may_undo": is_mine(session, case, visit),
+            "decided": undoable(session, visit),
+        }
+    decides = visit.who.role in DECIDERS
+    return visit.page(
+        "case.html",
+        why_not=why_not,
+        may_decide=decides and why_not is None and case.state == "open",
+        may_appeal=decides and case.state in DECIDED and case.account_id is not None,
+        pixels=decides,
+        reasons=visit.console.review.review_reasons,
+        choices=choices(visit),
+        note_limit=NOTE_LIMIT,
+        **context,
+    )
+
+
+def decide(visit: Visit) -> Response:
+    """Enter a decision, and go to the next case."""
+    case_id = visit.number("case_id")
+    with visit.database.writing() as session:
+        blind = is_blind(visit, find(session, case_id))
+        decision = Decision(
+            case_id,
+            visit.number_of("version"),
+            visit.who.name,
+            visit.form.get("decision", ""),
+            visit.form.get("reason") or None,
+            visit.form.get("note", "").strip()[:NOTE_LIMIT] or None,
+            blind,
+        )
+        _decide(visit, session, decision)
+        audit.note(session, visit.who.name, "decided", case_id=case_id, detail=decision.decision)
+    return go_next(visit, decided=case_id)
+
+
+def _decide(visit: Visit, session: Session, decision: Decision) -> None:
+    """What has changed on a case may be a score, which is not for whoever decides blind."""
+    try:
+        reviews.decide(session, decision, visit.console.review)
+    except StaleError as error:
+        raise (
+            StaleError(f"case {decision.case_id} has changed since you opened it") if decision.blind else error
+        ) from error
+
+
+def undo(visit: Visit) -> Response:
+    """Take a decision back, and look at the case again."""
+    case_id, lead = visit.number("case_id"), visit.who.role == "lead"
+    with visit.database.writing() as session:
+        reviews.undo(session, case_id, visit.number_of("version"), visit.who.name, lead=lead)
+        audit.note(session, visit.who.name, "undone", case_id=case_id)
+    return visit.go(f"/cases/{case_id}")
+
+
+def appeal(visit: Visit) -> Response:
+    """Open a decided case again, for somebody else."""
+    case_id = visit.number("case_id")
+    reason = visit.form.get("reason", "").strip()[:NOTE_LIMIT]
+    with visit.database.writing() as session:
+        reviews.appeal(session, case_id, visit.number_of("version"), visit.who.name, reason)
+        audit.note(session, visit.who.name, "appealed", case_id=case_id)
+    return visit.go(f"/cases/{case_id}")
+
+
+def leave(visit: Visit) -> Response:
+    """Let others have it."""
+    case_id = visit.number("case_id")
+    with visit.database.writing() as session:
+        queue.release(session, case_id, visit.who.name)
+        audit.note(session, visit.who.name, "left", case_id=case_id)
+    return go_next(visit, but=(case_id,)) if visit.asked("then") == "next" else visit.go("/")
+
+
+def ahead(visit: Visit) -> Response:
+    """The next case's photos, while this one is being looked at: kept for the same person, so that nothing waits."""
+    with visit.database.writing() as session:
+        found = queue.next_case(
+            session,
+            visit.who.name,
+            policy=visit.asked("policy") or None,
+            order=order_of(visit),
+            lease_s=visit.console.review.review_lease_s,
+            but=(visit.number("case_id"),),
+        )
+        if found is not None:
+            _ask(session, visit, found)
+            audit.note(session, visit.who.name, "prefetched", case_id=found)
+    with visit.database.reading() as session:
+        photos = _shown(session, dossiers.photos(session, found), blind=True) if found is not None else []
+    return visit.page("ahead.html", case_id=found, photos=photos)
+
+
+def find(session: Session, case_id: int) -> Case:
+    """The case; raises `NotFoundError`."""
+    case = session.get(Case, case_id)
+    if case is None:
+        raise NotFoundError(f"case {case_id} is not in the record")
+    return case
+
+
+def _hold(visit: Visit, case_id: int) -> str | None:
+    """Keep an open case for whoever may decide it; otherwise why they cannot."""
+    if visit.who.role not in DECIDERS:
+        return "Auditors read: they neither decide nor see pictures."
+    try:
+        with visit.database.writing() as session:
+            if find(session, case_id).state == "open":
+                queue.hold(session, case_id, visit.who.name, visit.console.review.review_lease_s)
+    except ConflictError as error:
+        return str(error)
+    return None
+
+
+def _shown(session: Session, found: list[FlaggedPhoto], *, blind: bool) -> list[Shown]:
+    ids = {item.image.id for item in found}
+    photos, heatmaps = (pictures.states(session, ids, kind) for kind in (PHOTO, HEATMAP))
+    return [
+        Shown(
+            number,
+            item,
+            photos[item.image.id],
+            heatmaps[item.image.id],
+            None if blind else scale(item.version, item.score.score, item.threshold.value),
+        )
+        for number, item in enumerate(found, start=1)
+    ]
+
+
+def _seen(visit: Visit, case_id: int) -> None:
+    """Before it is shown: it is in the log, and workers are asked for pictures that are missing."""
+    with visit.database.writing() as session:
+        blind = is_blind(visit, find(session, case_id))
+        if visit.who.role in DECIDERS:
+            _ask(session, visit, case_id)
+        audit.note(session, visit.who.name, "viewed", case_id=case_id, detail="blind" if blind else None)
+
+
+def _ask(session: Session, visit: Visit, case_id: int) -> None:
+    ids = [item.image.id for item in dossiers.photos(session, case_id)]
+    pictures.ask_missing(session, pictures.states(session, ids, PHOTO).values(), visit.who.name)

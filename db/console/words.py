@@ -1,0 +1,30 @@
+"""How the console says times, ages and scores."""
+
+from datetime import UTC, datetime
+
+_STEPS = ((86_400, "d"), (3600, "h"), (60, "min"))
+
+
+def age(seconds: float | None) -> str:
+    """The two largest units would be noise: "3 d", "5 h", "12 min"."""
+    if seconds is None:
+        return "–"  # noqa: RUF001 - a dash, as tables have
+    for step, unit in _STEPS:
+        if seconds >= step:
+            return f"{int(seconds // step)} {unit}"
+    return "under 1 min"
+
+
+def ago(moment: datetime) -> str:
+    """Since then, by this machine's clock: for reading only."""
+    return age((datetime.now(UTC) - moment).total_seconds())
+
+
+def when(moment: datetime) -> str:
+    """A time that everybody reads the same."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def score(value: float) -> str:
+    """Never rounded up to a certainty."""
+    return f"{min(value, 0.9999):.4f}" if value < 1 else "1.0000"

@@ -1,0 +1,61 @@
+"""The console is started where it is safe, and people are entered from the terminal."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from db import people, sign_ins
+from db.commands.console import check_reach, names, new_link
+from db.commands.reviewer import reviewer
+from db.console.settings import ConsoleSettings
+from db.errors import ConflictError, DeniedError, NotFoundError, SettingsError
+from db.passwords import matches
+from db.session import Database
+
+Run = Callable[..., Result]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "unmask.example.com", "::"])  # noqa: S104 - what is refused
+def test_it_listens_to_others_only_behind_https(host: str) -> None:
+    with pytest.raises(SettingsError, match="needs UNMASK_CONSOLE_URL=https"):
+        check_reach(host, ConsoleSettings())
+    with pytest.raises(SettingsError, match="needs UNMASK_CONSOLE_URL=https"):
+        check_reach(host, ConsoleSettings(console_url="http://unmask.example.com"))
+    check_reach(host, ConsoleSettings(console_url="https://unmask.example.com"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_on_this_machine_it_needs_nothing(host: str) -> None:
+    check_reach(host, ConsoleSettings())
+
+
+def test_it_answers_to_its_own_names_alone() -> None:
+    settings = ConsoleSettings(console_url="https://unmask.example.com:8443/")
+    assert names("127.0.0.1", settings) == ["127.0.0.1", "localhost", "unmask.example.com"]
+
+
+def test_people_are_added_listed_disabled_and_get_passwords_and_links(
+    database: Database, run: Run, asked: Callable[..., Any]
+) -> None:
+    run(reviewer, "add", "ada", "--role", "lead")
+    typed = CliRunner().invoke(reviewer, ["password", "ada"], input="correct horse battery\n", catch_exceptions=False)
+    assert typed.exit_code == 0
+    (row,) = asked(reviewer, "list")
+    assert (row["name"], row["role"], row["password"], row["disabled"]) == ("ada", "lead", True, False)
+    with database.reading() as session:
+        assert matches(people.named(session, "ada").password, "correct horse battery")
+    link = run(reviewer, "link", "ada").stdout
+    assert link.startswith("http://127.0.0.1:8000/link/")
+    run(reviewer, "disable", "ada")
+    with pytest.raises(DeniedError, match="ada is disabled"):
+        run(reviewer, "link", "ada")
+    run(reviewer, "disable", "ada", "--off")
+    with pytest.raises(ConflictError, match="ada is there already"):
+        run(reviewer, "add", "ada")
+
+
+def test_a_link_for_nobody_is_refused(database: Database) -> None:
+    with pytest.raises(NotFoundError, match="eve is not among the console's people"):
+        new_link(database, "eve", "http://localhost", sign_ins.LINK_S)

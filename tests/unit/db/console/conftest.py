@@ -1,0 +1,118 @@
+"""The console on the test's database, and the browsers of people who use it."""
+
+import re
+from collections.abc import Callable
+
+import httpx2
+import pytest
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from db import audit, people, sign_ins
+from db.console import cookies
+from db.console.app import build
+from db.console.settings import ConsoleSettings
+from db.review_settings import ReviewSettings
+from db.schema import Case, Preview
+from db.session import Database
+
+#: What stands for a picture: the console does not look into it.
+JPEG = b"\xff\xd8\xff\xe0 a small photo"
+
+
+class Browser:
+    """Somebody's browser: it keeps cookies, follows nothing, and sends forms as the page that it is on would."""
+
+    def __init__(self, client: TestClient, seed: str = "") -> None:
+        self.client, self.seed = client, seed
+
+    def get(self, path: str, **headers: str) -> httpx2.Response:
+        return self.client.get(path, headers=headers)
+
+    def post(self, path: str, **form: object) -> httpx2.Response:
+        return self.client.post(path, data={"form_token": cookies.form_token(self.seed)} | form)
+
+    def fill(self, path: str, *, to: str | None = None, **form: object) -> httpx2.Response:
+        """Open a page, and send its form."""
+        token = re.search(r'name="form_token" value="(\w+)"', self.get(path).text)
+        assert token is not None
+        return self.client.post(to or path, data={"form_token": token[1]} | form)
+
+
+Open = Callable[..., Browser]
+
+
+@pytest.fixture
+def open_browser(database: Database) -> Open:
+    """``open_browser(console_idle_s=60)``: a browser of nobody's yet, on a console with these settings."""
+
+    def browse(*, blind_share: float = 0.0, address: str = "127.0.0.1", **settings: object) -> Browser:
+        values = {"database_url": "", "console_rows": 3} | settings
+        review = ReviewSettings(blind_share=blind_share)
+        app = build(database, ConsoleSettings.model_validate(values), review, ["localhost", "unmask.example.com"])
+        base = str(values.get("console_url") or "http://localhost")
+        return Browser(TestClient(app, base_url=base, follow_redirects=False, client=(address, 50000)))
+
+    return browse
+
+
+@pytest.fixture
+def sign_in(database: Database, open_browser: Open) -> Open:
+    """``sign_in("lead")``: the browser of somebody of this role and name, who is signed in."""
+
+    def sign(role: str, name: str | None = None, **settings: object) -> Browser:
+        browser = open_browser(**settings)
+        with database.writing() as session:
+            person = people.find(session, name or role) or people.add(session, name or role, role)
+            browser.seed = sign_ins.begin(session, person, 3600)
+        browser.client.cookies.set(cookies.SIGN_IN, browser.seed)
+        return browser
+
+    return sign
+
+
+@pytest.fixture
+def flag(
+    add_images: Callable[..., list[str]], record: Callable[..., list[str]], set_threshold: Callable[..., int]
+) -> Callable[..., None]:
+    """``flag("ada", "a", "b")``: photos of this account are flagged, each at 0.9; cases count from 1."""
+
+    def raise_flags(account: str, *image_ids: str) -> None:
+        set_threshold(0.5)
+        add_images(*image_ids, account_id=account)
+        record(dict.fromkeys(image_ids, 0.9))
+
+    return raise_flags
+
+
+@pytest.fixture
+def keep_picture(database: Database) -> Callable[..., None]:
+    """``keep_picture("a")``: as a worker does."""
+
+    def keep(image_id: str, kind: str = "photo", picture: bytes | None = JPEG) -> None:
+        with database.writing() as session:
+            session.add(Preview(image_id=image_id, kind=kind, picture=picture))
+
+    return keep
+
+
+@pytest.fixture
+def case_ids(database: Database) -> Callable[[], list[int]]:
+    """The ids of all cases, the oldest first: databases go on counting from test to test."""
+
+    def read() -> list[int]:
+        with database.reading() as session:
+            return list(session.scalars(select(Case.id).order_by(Case.id)))
+
+    return read
+
+
+@pytest.fixture
+def logged(database: Database) -> Callable[[], list[tuple[str, str]]]:
+    """``logged()``: who did what, in order."""
+
+    def read() -> list[tuple[str, str]]:
+        with database.reading() as session:
+            return [(entry.who, entry.what) for entry in reversed(audit.entries(session, 1000))]
+
+    return read

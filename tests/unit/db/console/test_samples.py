@@ -1,0 +1,65 @@
+"""Samples: one photo at a time, without score, account or case, and only while it is kept for whoever looks."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select, text
+
+from db.schema import Sample, Verdict
+from db.session import Database
+
+Open = Callable[..., "Browser"]  # type: ignore[name-defined]  # noqa: F821 - of conftest, which tests cannot import
+DRAW = (
+    "INSERT INTO draws (id, policy, version_id, threshold_id, stratum, low, high, since, until, population, drawn, "
+    "author) VALUES (1, 'default', {version}, {threshold}, 'flagged', 0.5, 1, '2026-01-01', '2026-01-02', 2, 2, 'ada')"
+)
+
+
+@pytest.fixture
+def sample_ids(
+    database: Database, version_id: int, set_threshold: Callable[..., int], flag: Callable[..., None]
+) -> list[int]:
+    """Two photos that chance drew."""
+    flag("secret account", "a", "b")
+    threshold_id = set_threshold(0.5)
+    with database.writing() as session:
+        session.execute(text(DRAW.format(version=version_id, threshold=threshold_id)))
+        found = session.execute(text("SELECT image_id, id FROM scores ORDER BY image_id")).all()
+        rows = [
+            Sample(draw_id=1, image_id=image_id, score_id=score_id, probability=1.0) for image_id, score_id in found
+        ]
+        session.add_all(rows)
+        session.flush()
+        return [row.id for row in rows]
+
+
+def test_photos_come_one_by_one_and_tell_nothing(
+    database: Database, sign_in: Open, sample_ids: list[int], keep_picture: Callable[..., None]
+) -> None:
+    keep_picture("a")
+    first, second = sample_ids
+    pat = sign_in("reviewer", "pat")
+    assert "<strong>2</strong> wait" in pat.get("/samples").text
+    assert pat.post("/samples/next").headers["location"] == f"/samples/{first}"
+    page = pat.get(f"/samples/{first}").text
+    assert f'<img src="/samples/{first}/photo"' in page
+    assert [word in page for word in ("0.9", "secret", "default", "threshold")] == [False] * 4
+    assert pat.get(f"/samples/{first}/photo").content.startswith(b"\xff\xd8")
+    answer = pat.post(f"/samples/{first}/judge", verdict="fake")
+    assert answer.headers["location"] == f"/samples/{second}"
+    assert "A worker is making it" in pat.get(f"/samples/{second}").text
+    assert pat.post(f"/samples/{second}/judge", verdict="unsure").headers["location"] == "/samples?done=1"
+    with database.reading() as session:
+        said = session.execute(select(Verdict.reviewer, Verdict.verdict).order_by(Verdict.id)).all()
+    assert said == [("pat", "fake"), ("pat", "unsure")]
+
+
+def test_nobody_looks_through_samples(sign_in: Open, sample_ids: list[int], keep_picture: Callable[..., None]) -> None:
+    keep_picture("a")
+    pat, sam = sign_in("reviewer", "pat"), sign_in("reviewer", "sam")
+    pat.post("/samples/next")
+    for path in (f"/samples/{sample_ids[0]}", f"/samples/{sample_ids[0]}/photo", f"/samples/{sample_ids[0]}/box"):
+        assert pat.get(path).status_code == 200
+        assert sam.get(path).status_code == 404
+    assert sam.post(f"/samples/{sample_ids[0]}/judge", verdict="real").status_code == 409
+    assert pat.post(f"/samples/{sample_ids[0]}/judge", verdict="guilty").status_code == 400
