@@ -80,8 +80,8 @@ CREATE POLICY policy_withdraws ON cases FOR UPDATE TO unmask_policy USING (state
 
 -- Dashboards count. They learn neither whose an image is, nor where it is, nor what is in it.
 GRANT SELECT ON scores, flags, model_versions, thresholds, draws, samples, verdicts TO unmask_readonly;
-GRANT SELECT (id, policy, state, reason, attempts, next_attempt_at, bytes, width, height, created_at, changed_at)
-    ON images TO unmask_readonly;
+GRANT SELECT (id, policy, state, reason, attempts, next_attempt_at, lease_owner, lease_until, bytes, width, height,
+    created_at, changed_at) ON images TO unmask_readonly;
 GRANT SELECT (id, policy, state, version, highest, held_by, held_until, second, created_at, changed_at)
     ON cases TO unmask_readonly;
 GRANT SELECT (id, case_id, reviewer, decision, reason, blind, undoes, created_at) ON reviews TO unmask_readonly;
