@@ -22,7 +22,7 @@ def _poison(kind: str, world: World) -> None:
     """At least one such picture, among others."""
 
     def poisonous() -> int:
-        return sum(image_id.startswith(f"{kind}.") for image_id in world.uploads.committed)
+        return sum(image_id.startswith(f"{kind}.") for image_id in tuple(world.uploads.committed))
 
     before = poisonous()
     world.load(poisoned(kind))
