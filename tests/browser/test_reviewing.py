@@ -19,8 +19,8 @@ HOSTILE = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>"
 
 def decisions(record: Database) -> list[tuple[int, str, str]]:
     with record.reading() as session:
-        found = session.execute(select(Review.case_id, Review.reviewer, Review.decision).order_by(Review.id))
-        return list(found.tuples())
+        statement = select(Review.case_id, Review.reviewer, Review.decision).order_by(Review.id)
+        return [(row[0], row[1], row[2]) for row in session.execute(statement)]
 
 
 def test_ten_cases_are_decided_with_keys_only_and_the_last_is_taken_back(
