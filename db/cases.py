@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, func, select, text, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from db.clock import moment
 from db.errors import NotFoundError
@@ -102,9 +102,8 @@ def list_cases(
     after: int | None = None,
 ) -> list[CaseLine]:
     """Cases, the oldest first or the highest score first; the next page begins ``after`` the last case of this one."""
-    last = session.get(Case, after) if after is not None else None
     # One state at a time, since the indexes are in the order of each.
-    pages = [_page(session, each, policy, limit, order, last) for each in ((state,) if state else CASE_STATES)]
+    pages = [_page(session, each, policy, limit, order, after) for each in ((state,) if state else CASE_STATES)]
     rank = _rank(order)
     found = sorted((case for page in pages for case in page), key=rank, reverse=order == "score")
     return _lines(session, found[:limit])
@@ -117,19 +116,18 @@ def search(session: Session, account_prefix: str, limit: int) -> list[CaseLine]:
     return _lines(session, list(session.scalars(statement)))
 
 
-def _page(session: Session, state: str, policy: str | None, limit: int, order: Order, last: Case | None) -> list[Case]:
+def _page(session: Session, state: str, policy: str | None, limit: int, order: Order, after: int | None) -> list[Case]:
     statement = select(Case).where(Case.state == state)
     if policy is not None:
         statement = statement.where(Case.policy == policy)
-    if order == "age":
-        place = tuple_(Case.created_at, Case.id)
-        statement = statement.order_by(Case.created_at, Case.id)
-        beyond = place > (last.created_at, last.id) if last is not None else None
-    else:
-        place = tuple_(Case.highest, Case.id)
-        statement = statement.order_by(Case.highest.desc(), Case.id.desc())
-        beyond = place < (last.highest, last.id) if last is not None else None
-    return list(session.scalars((statement if beyond is None else statement.where(beyond)).limit(limit)))
+    by = Case.created_at if order == "age" else Case.highest
+    if after is not None:
+        last = aliased(Case)  # looked up there: SQLite compares times as text, and writes them otherwise than we do
+        place = select(last.created_at if order == "age" else last.highest).where(last.id == after).scalar_subquery()
+        here, there = tuple_(by, Case.id), tuple_(place, after)
+        statement = statement.where(here > there if order == "age" else here < there)
+    rank = (by, Case.id) if order == "age" else (by.desc(), Case.id.desc())
+    return list(session.scalars(statement.order_by(*rank).limit(limit)))
 
 
 def _rank(order: Order) -> Callable[[Case], tuple[Any, int]]:

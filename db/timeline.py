@@ -21,14 +21,14 @@ class Event:
     text: str
 
 
-def timeline(session: Session, case_id: int) -> list[Event]:
-    """A case's events, the oldest first. Raises `NotFoundError`."""
+def timeline(session: Session, case_id: int, *, blind: bool = False) -> list[Event]:
+    """A case's events, the oldest first; ``blind``: without scores. Raises `NotFoundError`."""
     case = session.get(Case, case_id, populate_existing=True)
     if case is None:
         raise NotFoundError(f"case {case_id} is not in the record")
     events = [
         Event(case.created_at, None, "opened", f"opened under policy {case.policy}"),
-        *_flags(session, case_id),
+        *_flags(session, case_id, blind=blind),
         *_reviews(session, case_id),
         *_appeals(session, case_id),
         *_ends(case),
@@ -36,7 +36,7 @@ def timeline(session: Session, case_id: int) -> list[Event]:
     return sorted(events, key=lambda event: event.at)  # of one moment in the order above
 
 
-def _flags(session: Session, case_id: int) -> Iterator[Event]:
+def _flags(session: Session, case_id: int, *, blind: bool) -> Iterator[Event]:
     statement = (
         select(Flag, Score.score, Threshold, ModelVersion.name)
         .join(Score, Score.id == Flag.score_id)
@@ -46,11 +46,11 @@ def _flags(session: Session, case_id: int) -> Iterator[Event]:
         .order_by(Flag.id)
     )
     for flag, score, threshold, model in session.execute(statement):
-        text = (
-            f"photo {flag.image_id} flagged: model {model} scored it {score:.4f}, threshold {threshold.id} of policy "
-            f"{threshold.policy} is {threshold.value:.4f}, set by {threshold.author}"
+        why = (
+            f": model {model} scored it {score:.4f}, threshold {threshold.id} of policy {threshold.policy} is "
+            f"{threshold.value:.4f}, set by {threshold.author}"
         )
-        yield Event(flag.created_at, None, "flagged", text)
+        yield Event(flag.created_at, None, "flagged", f"photo {flag.image_id} flagged{'' if blind else why}")
 
 
 def _reviews(session: Session, case_id: int) -> Iterator[Event]:

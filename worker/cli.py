@@ -65,6 +65,10 @@ COMMANDS = {
     "cases": ("worker.commands.cases:cases", "Flagged accounts, for people to decide."),
     "console": ("db.commands.console:console", "Serve the web console, in which reviewers decide."),
     "reviewer": ("db.commands.reviewer:reviewer", "People who may sign in to the console, and in which role."),
+    "review": (
+        "worker.commands.review:review",
+        "Decide cases one after another, take decisions back, hear appeals, judge sampled photos.",
+    ),
     "account": ("db.commands.account:account", "Forget an account: its id, URLs and pictures, and not its scores."),
     "retention": ("db.commands.retention:retention", "Delete what was kept for as long as it should be."),
     "db": ("db.cli:db_group", "Create and upgrade the database's schema."),

@@ -23,14 +23,18 @@ _POSTGRESQL_HIGHEST = (
     CREATE FUNCTION unmask_case_highest() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
     BEGIN
-        EXECUTE format('UPDATE %I.cases SET highest = scores.score FROM %I.scores WHERE cases.id = $1 '
-            'AND scores.id = $2 AND scores.score > cases.highest', TG_TABLE_SCHEMA, TG_TABLE_SCHEMA)
-            USING NEW.case_id, NEW.score_id;
+        EXECUTE format('UPDATE %I.cases SET highest = found.highest FROM ('
+            'SELECT case_id, max(score) AS highest FROM added JOIN %I.scores ON scores.id = score_id GROUP BY case_id'
+            ') AS found WHERE cases.id = found.case_id AND found.highest > cases.highest',
+            TG_TABLE_SCHEMA, TG_TABLE_SCHEMA);
         RETURN NULL;
     END
     $$
     """,
-    "CREATE TRIGGER flags_highest AFTER INSERT ON flags FOR EACH ROW EXECUTE FUNCTION unmask_case_highest()",
+    """
+    CREATE TRIGGER flags_highest AFTER INSERT ON flags REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION unmask_case_highest()
+    """,
 )
 _SQLITE_HIGHEST = (
     """

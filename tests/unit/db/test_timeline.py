@@ -49,6 +49,12 @@ def test_a_whole_story_is_told_in_order(database: Database, open_case: OpenCase,
     ]
 
 
+def test_a_blind_story_has_no_score(database: Database, open_case: OpenCase) -> None:
+    case_id = open_case()
+    with database.reading() as session:
+        assert [event.text for event in timeline(session, case_id, blind=True)][1:] == ["photo account-1 flagged"]
+
+
 def test_a_case_that_was_withdrawn_says_why(database: Database, open_case: OpenCase, version_id: int) -> None:
     case_id = open_case()
     with database.writing() as session:

@@ -1,0 +1,140 @@
+"""A reviewer in a terminal sees what they need, and is held to the same rules."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+import pytest
+from sqlalchemy import select, update
+
+from db import images, scores, thresholds, versions
+from db.commands.review import COMMANDS
+from db.errors import DbError, SecondPersonError, StaleError
+from db.images import NewImage
+from db.schema import ModelVersion, Review
+from db.scores import Provenance, Scored
+from db.session import Database
+
+Asked = Callable[..., Any]
+Run = Callable[..., Any]
+review = click.Group("review", {command.name or "": command for command in COMMANDS})
+
+
+@pytest.fixture
+def flagged(database: Database) -> Database:
+    """Two accounts with a flagged photo each, of a model that knows four real photos; one photo more is not."""
+    with database.writing() as session:
+        card = {"reference": {"name": "faces", "scores": [0.1, 0.2, 0.3, 0.85]}}
+        version = versions.register(session, "first", "1" * 64, "unmask-1", card)
+        thresholds.set_value(session, version.id, "default", 0.5, "pat", "")
+        found = {"ada": 0.9, "bob": 0.8, "cy": 0.1}
+        images.add(session, [NewImage(name, name, f"{name}.jpg") for name in found], -60)
+        batch = [Scored(name, "default", score, "f" * 64, 1000, 640, 480) for name, score in found.items()]
+        scores.record(session, batch, Provenance(version.id, "eager-fp32", "cpu"))
+    return database
+
+
+@pytest.fixture(autouse=True)
+def _seeing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNMASK_BLIND_SHARE", "0")
+
+
+@pytest.mark.usefixtures("flagged")
+def test_the_next_case_has_everything_that_a_decision_needs(run: Run, asked: Asked) -> None:
+    case = asked(review, "next")
+    assert (case["account"], case["state"], case["held_by"], case["blind"]) == ("ada", "open", "ada", False)
+    assert case["photos"] == [
+        {
+            "image": "ada",
+            "url": "ada.jpg",
+            "score": 0.9,
+            "threshold": 0.5,
+            "model": "first",
+            "means": "none of 4 real photos scores this high",
+        }
+    ]
+    assert [event["what"] for event in case["events"]] == ["opened", "flagged"]
+    said = run(review, "next")
+    assert "ada.jpg" in said.stdout
+    assert f"unmask review decide {case['case']} confirmed|dismissed|unsure --version {case['version']}" in said.stderr
+
+
+@pytest.mark.usefixtures("flagged")
+def test_a_decision_and_its_undo(run: Run, asked: Asked) -> None:
+    case = asked(review, "next")
+    where, version = str(case["case"]), str(case["version"])
+    (row,) = asked(review, "decide", where, "confirmed", "--version", version, "--reason", "artefacts", "--note", "x")
+    assert row == {"case": case["case"], "state": "confirmed", "version": case["version"] + 1, "second_person": False}
+    with pytest.raises(StaleError, match="confirmed: AI-generated, reason artefacts, note: x by ada"):
+        run(review, "decide", where, "dismissed", "--version", version)
+    (row,) = asked(review, "undo", where, "--version", str(row["version"]))
+    assert row["state"] == "open"
+    assert [event["what"] for event in asked(review, "show", where)["events"]][2:] == ["confirmed", "undone"]
+
+
+@pytest.mark.usefixtures("flagged")
+def test_the_queue_ends(run: Run, asked: Asked) -> None:
+    for _ in range(2):
+        case = asked(review, "next", "--order", "score", "--policy", "default")
+        asked(review, "decide", str(case["case"]), "unsure", "--version", str(case["version"]))
+    assert asked(review, "next") is None
+    assert run(review, "next").stdout == "no case waits for you\n"
+
+
+@pytest.mark.usefixtures("flagged")
+def test_an_appeal_goes_to_somebody_else(asked: Asked, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = asked(review, "next")
+    where = str(case["case"])
+    (row,) = asked(review, "decide", where, "confirmed", "--version", str(case["version"]))
+    (row,) = asked(review, "appeal", where, "--version", str(row["version"]), "--reason", "its owner says so")
+    assert row["state"] == "open"
+    with pytest.raises(SecondPersonError):
+        run(review, "decide", where, "confirmed", "--version", str(row["version"]))
+    monkeypatch.setenv("UNMASK_ACTOR", "bob")
+    (row,) = asked(review, "decide", where, "dismissed", "--version", str(row["version"]))
+    assert row["state"] == "dismissed"
+
+
+def test_a_blind_case_shows_no_score_and_that_is_recorded(
+    flagged: Database, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNMASK_BLIND_SHARE", "1")
+    case = asked(review, "next")
+    assert (case["blind"], case["photos"]) == (True, [{"image": "ada", "url": "ada.jpg"}])
+    assert "0.9" not in str(case["events"])
+    asked(review, "decide", str(case["case"]), "dismissed", "--version", str(case["version"]))
+    with flagged.reading() as session:
+        assert session.scalars(select(Review.blind)).all() == [True]
+    assert asked(review, "show", str(case["case"]))["photos"][0]["score"] == 0.9
+
+
+@pytest.mark.usefixtures("flagged")
+def test_a_reason_that_the_platform_did_not_choose_is_refused(
+    asked: Asked, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNMASK_REVIEW_REASONS", "ears, eyes")
+    case = asked(review, "next")
+    with pytest.raises(DbError, match="reason 'nose' is not one of ears, eyes"):
+        run(review, "decide", str(case["case"]), "confirmed", "--version", str(case["version"]), "--reason", "nose")
+
+
+@pytest.mark.usefixtures("flagged")
+def test_sampled_photos_are_drawn_and_judged_without_their_scores(asked: Asked, run: Run) -> None:
+    drawn = asked(review, "draw")
+    assert [(row["stratum"], row["population"], row["drawn"]) for row in drawn] == [
+        ("flagged", 2, 2), ("below", 0, 0), ("unflagged", 1, 1),
+    ]  # fmt: skip
+    assert run(review, "draw").stdout == "nothing has been scored since the last draw\n"
+    for left in (2, 1, 0):
+        photo = asked(review, "sample")
+        assert set(photo) == {"sample", "image", "url"}
+        (row,) = asked(review, "judge", str(photo["sample"]), "real")
+        assert row == {"sample": photo["sample"], "verdict": "real", "waiting": left}
+    assert asked(review, "sample") is None
+    assert run(review, "sample").stdout == "no sampled photo waits for you\n"
+
+
+def test_a_model_without_real_photos_says_nothing_of_rarity(flagged: Database, asked: Asked) -> None:
+    with flagged.writing() as session:
+        session.execute(update(ModelVersion).values(card={}))
+    assert asked(review, "next")["photos"][0]["means"] is None

@@ -1,0 +1,62 @@
+"""An appealed photo is scored by the active model: once, as the file that was scored before, and without a flag."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from db import images, requests, scores
+from db.images import NewImage
+from db.schema import Flag, Request
+from db.scores import Provenance
+from db.session import Database
+from trainer.preprocess import decode
+from worker.requests import fulfil
+from worker.service import Service
+
+
+@pytest.fixture
+def asked(database: Database, service: Service) -> int:
+    """A photo that another version scored, and a request for the active one's score."""
+    with database.writing() as session:
+        images.add(session, [NewImage("a", "ada", "a.jpg")], 60)
+    service.score(["a"])
+    with database.writing() as session:
+        active = service.models.pair.active.served.id
+        session.connection().exec_driver_sql(f"UPDATE model_versions SET state = 'retired' WHERE id = {active}")  # noqa: S608
+        session.connection().exec_driver_sql(f"UPDATE model_versions SET state = 'active' WHERE id <> {active}")  # noqa: S608
+    service.models.follow()
+    with database.writing() as session:
+        return requests.ask(session, "rescore", "a", "lee")
+
+
+def state_of(database: Database, request_id: int) -> tuple[str, str | None]:
+    with database.reading() as session:
+        request = session.get_one(Request, request_id)
+        return request.state, request.reason
+
+
+def test_the_score_is_the_active_models_and_flags_nothing(
+    database: Database, service: Service, asked: int, media: Path
+) -> None:
+    model = service.models.pair.active
+    fulfil(service, [asked])
+    assert state_of(database, asked) == ("done", None)
+    with database.reading() as session:
+        latest = scores.scores_of(session, "a")[0]
+        assert len(scores.scores_of(session, "a")) == 2
+        assert Provenance(latest.version_id, latest.engine, latest.device) == model.made_by
+        assert latest.score == model.score([decode((media / "a.jpg").read_bytes()).pixels])[0]
+        assert session.scalars(select(Flag)).all() == []
+    fulfil(service, [asked])
+    with database.reading() as session:
+        assert len(scores.scores_of(session, "a")) == 2
+
+
+def test_a_file_that_has_changed_gets_no_score(database: Database, service: Service, asked: int, media: Path) -> None:
+    with (media / "a.jpg").open("ab") as file:
+        file.write(b"\0")
+    fulfil(service, [asked])
+    assert state_of(database, asked) == ("failed", "changed")
+    with database.reading() as session:
+        assert len(scores.scores_of(session, "a")) == 1
