@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image as Picture
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from db import images, people, scores, sign_ins, thresholds, versions
 from db.images import NewImage
@@ -36,6 +36,7 @@ def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         root = ["--no-sandbox"] if os.getuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=path, args=[*root, "--disable-gpu"])
+        expect.set_options(timeout=PATIENCE_S * 1000)
         yield browser
         browser.close()
 

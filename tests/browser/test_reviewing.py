@@ -62,6 +62,24 @@ def test_a_decision_is_taken_back_from_the_next_cases_page(record: Database, vis
     assert [decision for _, _, decision in decisions(record)] == ["confirmed", "undone"]
 
 
+def test_the_next_cases_photo_is_there_before_it_is_asked_for(visit: Visit, flag: Flag) -> None:
+    flag("ada", "a")
+    flag("bea", "b")
+    page = visit("pat")
+    page.keyboard.press("n")
+    expect(page.locator("#ahead img")).to_have_count(1)
+    page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.resource_type))
+    page.keyboard.press("r")
+    expect(page.get_by_role("heading", name="bea")).to_be_visible()
+    expect(page.locator(".box.photo img")).to_be_visible()
+    assert "image" not in asked
+    assert page.url.endswith("/cases/2?decided=1")
+    page.go_back()
+    expect(page.get_by_role("heading", name="ada")).to_be_visible()
+
+
 def test_two_reviewers_who_want_one_case_are_one_too_many(record: Database, visit: Visit, flag: Flag) -> None:
     flag("ada", "a")
     pat, sam = visit("pat"), visit("sam")
