@@ -27,7 +27,7 @@ class PictureState:
 def states(session: Session, image_ids: Collection[str], kind: str) -> dict[str, PictureState]:
     """How it stands with each image's picture of a kind."""
     kept = select(Preview.image_id, Preview.picture.is_not(None)).where(Preview.kind == kind)
-    there = dict(session.execute(kept.where(Preview.image_id.in_(image_ids))).tuples().all())
+    there = dict(session.execute(kept.where(Preview.image_id.in_(image_ids))).all())
     asked = _asked(session, image_ids, kind)
     erased = set(session.scalars(select(Image.id).where(Image.id.in_(image_ids), Image.url.is_(None))))
     return {i: _state(i, kind, there.get(i), asked.get(i), erased=i in erased) for i in image_ids}

@@ -18,7 +18,7 @@ from typing import Any
 import click
 from sqlalchemy import func, select
 
-from db import images, thresholds, versions
+from db import images, people, pictures, sign_ins, thresholds, versions
 from db.output import emit
 from db.schema import Case, Flag, Image, Score
 from db.session import Database
@@ -33,6 +33,8 @@ SAMPLE_THRESHOLD = 0.0001
 #: A worker that scores nothing for so long is stuck.
 PATIENCE_S = 180
 _ENOUGH_FOR_A_RATE = 100
+#: Of so many flagged photos the console has pictures at once; of others as soon as a worker runs again.
+_PREVIEWS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ def demo(*, images: Path | None) -> None:
         with _worker() as process:
             _enqueue(database, plan)
             _watch(database, len(plan.photos), process)
+            _make_previews(database, process)
     sys.exit(_report(database, plan))
 
 
@@ -157,6 +160,22 @@ def _watch(database: Database, total: int, worker: subprocess.Popen[bytes]) -> N
                 done, last_change = now_done, time.monotonic()
 
 
+def _make_previews(database: Database, worker: subprocess.Popen[bytes]) -> None:
+    """What the console shows, while there is a worker to make it: of the oldest cases, for no longer than patience."""
+    until = time.monotonic() + PATIENCE_S
+    with database.writing() as session:
+        flagged = list(
+            session.scalars(select(Flag.image_id).group_by(Flag.image_id).order_by(func.min(Flag.id)).limit(_PREVIEWS))
+        )
+        pictures.ask_missing(session, pictures.states(session, flagged, pictures.PHOTO).values(), actor())
+    waiting = bool(flagged)
+    while waiting and worker.poll() is None and time.monotonic() < until:
+        time.sleep(0.2)
+        with database.reading() as session:
+            found = pictures.states(session, flagged, pictures.PHOTO).values()
+        waiting = any(picture.state == "making" for picture in found)
+
+
 def _report(database: Database, plan: Plan) -> int:
     """The table, and what to type next; the exit status."""
     with database.reading() as session:
@@ -171,6 +190,7 @@ def _report(database: Database, plan: Plan) -> int:
         click.echo(f"{rate:.1f} images a second, from the first score to the last.")
     click.echo(f"Threshold {plan.threshold:.4f} ({plan.why}).\n")
     click.echo(_NEXT)
+    click.echo(_console(database))
     if pending:
         log = (HOME / "worker.log").read_text(errors="replace").splitlines()[-5:]
         click.echo(f"{pending} images were left without a score or a reason; the worker's last words:", err=True)
@@ -186,6 +206,17 @@ The record is {HOME}/unmask.db, the worker's log {HOME}/worker.log. Next:
   .venv/bin/unmask failures list         what could not be scored, and why
   .venv/bin/unmask score PHOTO...        score a photo here and now
   make demo IMAGES=folder                the same on your own photos, at the model's own threshold"""
+
+
+def _console(database: Database) -> str:
+    """How to open the console on what was flagged, as a lead, by a link that works once."""
+    with database.writing() as session:
+        token = sign_ins.make_link(session, people.add(session, "demo", "lead"))
+    return f"""\
+The console, on what was flagged:
+  .venv/bin/unmask console
+and then, once and within {sign_ins.LINK_S / 60:.0f} minutes:
+  http://127.0.0.1:8000/link/{token}"""
 
 
 def _rows(session: Any) -> list[dict[str, Any]]:

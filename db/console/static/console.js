@@ -47,9 +47,56 @@ document.addEventListener("keydown", (event) => {
 
 // One decision, however often it is pressed.
 document.addEventListener("submit", (event) => {
-  if (event.target.dataset.sent) event.preventDefault();
-  if (event.target.matches(".decide, .done")) event.target.dataset.sent = "1";
+  const form = event.target;
+  if (form.dataset.sent) return event.preventDefault();
+  if (form.matches(".decide, .done")) form.dataset.sent = "1";
+  if (form.matches("[data-ahead]")) goOn(event);
 });
 addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent;
 });
+addEventListener("popstate", () => location.reload());
+
+// The next case's photos are here already (no browser keeps them otherwise): its page takes them over.
+async function goOn(event) {
+  event.preventDefault();
+  const form = event.target;
+  const body = new URLSearchParams(new FormData(form, event.submitter));
+  let answer, text;
+  try {
+    answer = await fetch(form.action, { method: "POST", body });
+    text = await answer.text();
+  } catch {
+    delete form.dataset.sent;
+    return say("The console cannot be reached: nothing was decided. Try again.");
+  }
+  const page = new DOMParser().parseFromString(text, "text/html");
+  const ready = new Map([...document.querySelectorAll("#ahead img")].map((photo) => [photo.getAttribute("src"), photo]));
+  for (const photo of page.querySelectorAll("main .box.photo img")) {
+    const here = ready.get(photo.getAttribute("src"));
+    if (here) {
+      here.alt = photo.alt;
+      photo.replaceWith(here);
+    }
+  }
+  document.title = page.title;
+  for (const part of ["header.top", ".backlog", "main"]) show(part, page);
+  if (answer.redirected) history.pushState({}, "", answer.url);
+  document.querySelector("main").focus({ preventScroll: true });
+  scrollTo(0, 0);
+}
+
+function show(part, page) {
+  const [old, fresh] = [document.querySelector(part), page.querySelector(part)];
+  if (!fresh) return old?.remove();
+  old.replaceWith(fresh);
+  window.htmx?.process(fresh);
+}
+
+function say(text) {
+  const note = document.createElement("p");
+  note.className = "wrong";
+  note.setAttribute("role", "alert");
+  note.textContent = text;
+  document.querySelector(".decide")?.append(note);
+}

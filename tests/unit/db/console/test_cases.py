@@ -14,7 +14,7 @@ from db.reviews import Decision
 from db.schema import Case, Request, Review
 from db.session import Database
 
-Open = Callable[..., "Browser"]  # type: ignore[name-defined]  # noqa: F821 - of conftest, which tests cannot import
+Open = Callable[..., Any]
 Flag = Callable[..., None]
 CaseIds = Callable[[], list[int]]
 Logged = Callable[[], list[tuple[str, str]]]

@@ -1,6 +1,7 @@
 """Samples: one photo at a time, without score, account or case, and only while it is kept for whoever looks."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
@@ -8,7 +9,7 @@ from sqlalchemy import select, text
 from db.schema import Sample, Verdict
 from db.session import Database
 
-Open = Callable[..., "Browser"]  # type: ignore[name-defined]  # noqa: F821 - of conftest, which tests cannot import
+Open = Callable[..., Any]
 DRAW = (
     "INSERT INTO draws (id, policy, version_id, threshold_id, stratum, low, high, since, until, population, drawn, "
     "author) VALUES (1, 'default', {version}, {threshold}, 'flagged', 0.5, 1, '2026-01-01', '2026-01-02', 2, 2, 'ada')"

@@ -1,6 +1,7 @@
 """Coming in: by a password that cannot be guessed at leisure, by a link that works once, or through a trusted proxy."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import text, update
@@ -14,7 +15,7 @@ from db.passwords import hashed, matches
 from db.schema import Person, SignIn, SignInLink, SignInTry
 from db.session import Database
 
-Open = Callable[..., "Browser"]  # type: ignore[name-defined]  # noqa: F821 - of conftest, which tests cannot import
+Open = Callable[..., Any]
 PASSWORD = "correct horse battery"  # noqa: S105 - nobody's
 
 
@@ -25,7 +26,7 @@ def ada(database: Database) -> str:
     return "ada"
 
 
-def enter(browser: "Browser", name: str, password: str, **more: str) -> int:  # type: ignore[name-defined]  # noqa: F821
+def enter(browser: Any, name: str, password: str, **more: str) -> int:
     status: int = browser.fill("/sign-in", name=name, password=password, **more).status_code
     return status
 
