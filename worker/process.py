@@ -18,7 +18,7 @@ from worker.errors import WorkerError
 from worker.exposition import Exposition
 from worker.gatherer import Gatherer
 from worker.health import Health
-from worker.readings import CensusReading
+from worker.readings import CensusReading, DriftReading
 from worker.rescorer import Rescorer
 from worker.service import Service
 from worker.settings import LogSettings, WorkerSettings
@@ -67,7 +67,7 @@ def _prepare(service: Service, health: Health) -> None:
     Process.rescorer = Rescorer(service)
     Process.sweeper = Sweeper(app, service.database, service.owner, senders, service.settings)
     if service.settings.metrics_port is not None:
-        Process.gatherer = Gatherer(service.database, service.owner, [CensusReading()])
+        Process.gatherer = Gatherer(service.database, service.owner, [CensusReading(), DriftReading()])
         Process.exposition = Exposition(service.settings, State(service, health, Process.gatherer))
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from db import census
 from db.census import Census, OpenCases, Waiting
+from db.drift import DayLine, yesterday
 from worker import metrics
 from worker.metrics import merged, own_labels
 
@@ -78,6 +79,32 @@ def _count_events(before: Mapping[str, int], after: Mapping[str, int]) -> None:
     """What retention deleted meanwhile makes a total smaller, and is no event."""
     for event in metrics.CASE_EVENTS:
         metrics.case_events.labels(event).inc(max(0, after.get(event, 0) - before.get(event, 0)))
+
+
+class DriftReading:
+    """The last whole day's scores beside those of the first week of the model that scores."""
+
+    #: It reads the scores of a week and a day.
+    every_s = 900.0
+
+    def __init__(self) -> None:
+        self._lines: list[DayLine] = []
+
+    def read(self, session: Session) -> None:
+        """Compare; nothing when no model is active or it has no score yet."""
+        self._lines = yesterday(session)
+
+    def forget(self) -> None:
+        """Nothing."""
+        self._lines = []
+
+    def families(self) -> Families:
+        """By policy; a day with few photos has no index."""
+        own = own_labels({line.policy: line.found.count for line in self._lines})
+        indices = {line.policy: line.distance.psi for line in self._lines if line.distance.level != "few"}
+        yield by_policy("drift_psi", "Yesterday's population stability index.", merged(indices, own, max))
+        shares = {line.policy: line.found.flagged_share for line in self._lines}
+        yield by_policy("flagged_share", "The share of yesterday's photos that was flagged.", merged(shares, own, max))
 
 
 def gauge(name: str, says: str, value: float | None) -> GaugeMetricFamily:

@@ -45,6 +45,8 @@ CONTRACT = {
     "unmask_cases_open": ("gauge", {"policy"}),
     "unmask_oldest_case_seconds": ("gauge", {"policy"}),
     "unmask_sweeper_lag_seconds": ("gauge", set()),
+    "unmask_drift_psi": ("gauge", {"policy"}),
+    "unmask_flagged_share": ("gauge", {"policy"}),
     "unmask_webhook_retries": ("counter", set()),
     "unmask_refused_messages": ("counter", {"reason"}),
     "unmask_shadow_failures": ("counter", set()),
