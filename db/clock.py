@@ -1,9 +1,9 @@
 """One clock for everybody: the database's. Leases and due times compare on it, whatever a worker's own clock says."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Dialect, Float, TypeDecorator
+from sqlalchemy import ColumnElement, Date, DateTime, Dialect, Float, TypeDecorator
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement, bindparam
@@ -70,3 +70,20 @@ def _sqlite_now(element: now, compiler: SQLCompiler, **options: Any) -> str:  # 
 @compiles(now, "postgresql")
 def _postgresql_now(element: now, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ARG001
     return "clock_timestamp()"
+
+
+class utc_day(FunctionElement[date]):  # noqa: N801 - the same
+    """``utc_day(time)``: the day on which it was in UTC, whatever the database's own zone is."""
+
+    type = Date()
+    inherit_cache = True
+
+
+@compiles(utc_day, "sqlite")
+def _sqlite_day(element: utc_day, compiler: SQLCompiler, **options: Any) -> str:
+    return f"date({compiler.process(element.clauses, **options)})"
+
+
+@compiles(utc_day, "postgresql")
+def _postgresql_day(element: utc_day, compiler: SQLCompiler, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AT TIME ZONE 'UTC' AS DATE)"

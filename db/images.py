@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Float, String, Text, case, column, false, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -29,7 +30,8 @@ class Job:
     """An image in hand: what a worker must know to score it. ``attempts`` counts this one.
 
     ``losses`` counts the attempts whose worker was never heard of again; ``overdue`` says that the image has been
-    waiting for longer than is worth another try.
+    waiting for longer than is worth another try. ``age_s`` is since it was added, ``waited_s`` since it was added, last
+    tried, or put in line again by a person.
     """
 
     image_id: str
@@ -39,6 +41,8 @@ class Job:
     attempts: int
     losses: int = 0
     overdue: bool = False
+    age_s: float = field(default=0.0, compare=False)
+    waited_s: float = field(default=0.0, compare=False)
 
     @property
     def tries(self) -> int:
@@ -107,10 +111,19 @@ def lease(
             losses=Image.losses + case((Image.lease_owner.is_not(None), 1), else_=0),
             sends=0,
         )
-        .returning(Image.id, Image.account_id, Image.url, Image.policy, Image.attempts, Image.losses, overdue)
+        .returning(
+            *(Image.id, Image.account_id, Image.url, Image.policy, Image.attempts, Image.losses, overdue),
+            *(moment(), Image.created_at, Image.changed_at),
+        )
         .execution_options(synchronize_session=False)
     )
-    return [Job(*row[:-1], overdue=bool(row[-1])) for row in session.execute(statement)]
+    return [_job(tuple(row)) for row in session.execute(statement)]
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    image_id, account_id, url, policy, attempts, losses, overdue, now, created_at, changed_at = row
+    age_s, waited_s = (max(0.0, (now - then).total_seconds()) for then in (created_at, changed_at))
+    return Job(image_id, account_id, url, policy, attempts, losses, bool(overdue), age_s, waited_s)
 
 
 def put_back(session: Session, failures: Sequence[Failure], owner: str) -> None:
@@ -205,6 +218,6 @@ def _check_same(session: Session, images: Sequence[NewImage]) -> None:
     known = select(Image.id, Image.account_id, Image.url, Image.policy).where(Image.id.in_(given))
     for row in session.execute(known) if given else ():
         found = NewImage(row.id, row.account_id or "", row.url or "", row.policy)
-        for field in ("account_id", "url", "policy"):
-            if getattr(found, field) != getattr(given[row.id], field):
-                raise ConflictError(f"image {row.id!r} is known with another {field}: an id stands for one photo")
+        for name in ("account_id", "url", "policy"):
+            if getattr(found, name) != getattr(given[row.id], name):
+                raise ConflictError(f"image {row.id!r} is known with another {name}: an id stands for one photo")

@@ -49,6 +49,8 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
     return value.isoformat(" ", "seconds") if isinstance(value, datetime) else str(value)
 
 

@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+
+from worker.messages import refusals
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ class Said:
     consuming: bool = False
     #: Why it is past saving.
     error: str | None = None
+    #: Messages that it refused, by reason.
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Status:
     live: bool
     ready: bool
     error: str | None
+    refused: dict[str, int]
 
 
 class Health:
@@ -59,7 +64,7 @@ class Health:
 
     def beat(self) -> None:
         """Say that the loop goes round."""
-        self._say(beat=time.monotonic())
+        self._say(beat=time.monotonic(), refused=dict(refusals.counts))
 
     def loaded(self, owner: str) -> None:
         """Say that the model is loaded and passed its test."""
@@ -72,6 +77,11 @@ class Health:
     def failed(self, why: str) -> None:
         """Say that this process is past saving."""
         self._say(error=why)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it loaded its model, takes messages, and is not past saving."""
+        return self._said.loaded and self._said.consuming and self._said.error is None
 
     def remove(self) -> None:
         """Say nothing more; for the end."""
@@ -99,15 +109,21 @@ def statuses(folder: Path, live_s: float) -> list[Status]:
 def _status(said: Said, age_s: float, live_s: float) -> Status:
     live = age_s <= live_s and said.error is None
     ready = live and said.loaded and said.consuming
-    return Status(said.pid, said.owner, round(age_s, 1), live, ready, said.error)
+    return Status(said.pid, said.owner, round(age_s, 1), live, ready, said.error, said.refused)
 
 
 def _read(folder: Path) -> Iterator[Said]:
     for path in sorted(folder.glob("worker-*.json")):
         with suppress(OSError, ValueError, TypeError):  # gone meanwhile, or not ours
-            said = Said(**json.loads(path.read_text()))
+            said = _parsed(path.read_text())
             if _alive(said.pid) and _born(said.pid) == said.born:
                 yield said
+
+
+def _parsed(text: str) -> Said:
+    """What it says that we know of: another release may say more."""
+    known = {part.name for part in fields(Said)}
+    return Said(**{name: value for name, value in dict(json.loads(text)).items() if name in known})
 
 
 def _alive(pid: int) -> bool:

@@ -23,6 +23,8 @@ MAX_IDS = 1000
 MAX_BODY = 1_000_000
 #: Seconds between two lines in the log about messages that were refused.
 QUIET_S = 10.0
+#: Why a message may be refused; the last: its image is known otherwise.
+REFUSALS = ("not_a_message", "unknown_task", "unknown_field", "too_large", "bad_id", "conflict")
 #: What Celery would act on, in a message's headers and in its body.
 _HEADERS = ("eta", "group", "chord", "shadow", "timelimit")
 _EMBEDDED = ("callbacks", "errbacks", "chain", "chord")

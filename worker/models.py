@@ -13,7 +13,7 @@ from db.session import Database
 from db.versions import Served, Serving
 from trainer.errors import TrainerError
 from trainer.preprocess import Pixels
-from worker import selftest
+from worker import metrics, selftest
 from worker.batches import Watched
 from worker.errors import StoppingError, WorkerError
 from worker.outage import Trouble
@@ -108,6 +108,7 @@ class Models:
     def score(self, batch: Sequence[Pixels]) -> list[Said]:
         """By the active version and the shadow; what is wrong with the shadow is no image's failure."""
         pair = self.pair
+        metrics.batch_images.observe(len(batch))
         scores = pair.active.score(batch)
         beside = self._beside(pair.shadow, batch)
         return [Said(pair, score, other) for score, other in zip(scores, beside, strict=True)]
@@ -157,6 +158,7 @@ class Models:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the active version has scored
             self._shadow_trouble.met(error)
+            metrics.shadow_failures.inc(len(batch))
             return [None] * len(batch)
         self._shadow_trouble.over()
         return scores

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from db import scores
-from db.images import Failure
+from db.images import Failure, Job
 from db.scores import Scored
 from worker.models import Pair
+from worker.stages import Stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +19,22 @@ class Done:
     scored: Scored
     pair: Pair
 
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of one try; ``bug``: what failed it was no answer that the house gives on purpose."""
+
+    job: Job
+    result: Done | Failure
+    stages: Stages
+    bug: Exception | None = None
+
     @property
-    def image_id(self) -> str:
-        """Whose score it is."""
-        return self.scored.image_id
-
-
-Outcome = Done | Failure
+    def outcome(self) -> str:
+        """One of `metrics.OUTCOMES`."""
+        if isinstance(self.result, Done):
+            return "scored"
+        return "failed" if self.result.retry_s is None else "retried"
 
 
 def record_done(session: Session, done: Sequence[Done]) -> None:

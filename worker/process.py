@@ -1,24 +1,28 @@
 """This worker process, from Celery's first signal to its last: what it holds, and in which order it begins and ends."""
 
 import atexit
-import logging
 import sys
 from typing import Any
 
+import click
 from celery import signals
+from click.core import ParameterSource
 
 from db.errors import DbError
 from trainer.errors import TrainerError
-from worker import transport
+from worker import logs, transport
 from worker.celery import app
 from worker.client import send, send_requests
 from worker.ending import Ending
 from worker.errors import WorkerError
+from worker.exposition import Exposition
+from worker.gatherer import Gatherer
 from worker.health import Health
-from worker.redaction import RedactingFormatter
+from worker.readings import CensusReading, DriftReading
 from worker.rescorer import Rescorer
 from worker.service import Service
-from worker.settings import WorkerSettings
+from worker.settings import LogSettings, WorkerSettings
+from worker.state import State
 from worker.sweeper import Senders, Sweeper
 
 
@@ -30,6 +34,8 @@ class Process:
     sweeper: Sweeper | None = None
     rescorer: Rescorer | None = None
     ending: Ending | None = None
+    gatherer: Gatherer | None = None
+    exposition: Exposition | None = None
 
 
 def service() -> Service:
@@ -60,6 +66,9 @@ def _prepare(service: Service, health: Health) -> None:
     senders = Senders(send, send_requests)
     Process.rescorer = Rescorer(service)
     Process.sweeper = Sweeper(app, service.database, service.owner, senders, service.settings)
+    if service.settings.metrics_port is not None:
+        Process.gatherer = Gatherer(service.database, service.owner, [CensusReading(), DriftReading()])
+        Process.exposition = Exposition(service.settings, State(service, health, Process.gatherer))
 
 
 def _fail(why: str) -> None:
@@ -68,13 +77,15 @@ def _fail(why: str) -> None:
 
 
 @signals.setup_logging.connect
-def _log(loglevel: int = logging.INFO, **_: Any) -> None:
-    """Ours on stderr; of Celery's, not two lines a message."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=loglevel, handlers=[handler])
-    for name in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(max(loglevel, logging.WARNING))
+def _log(loglevel: int | None = None, **_: Any) -> None:
+    """Ours, at the level that somebody asked Celery for; at that of the settings where nobody did."""
+    try:
+        settings = LogSettings.load()
+    except DbError:  # which the start is about to fail of, and to say
+        settings = LogSettings()
+    context = click.get_current_context(silent=True)
+    asked = context is not None and context.get_parameter_source("loglevel") is ParameterSource.COMMANDLINE
+    logs.configure(settings, loglevel if asked else None)
 
 
 @signals.worker_ready.connect
@@ -85,6 +96,8 @@ def _ready(**_: Any) -> None:
         Process.service.models.start()
     if Process.rescorer is not None:
         Process.rescorer.start()
+    if Process.gatherer is not None:
+        Process.gatherer.start()
 
 
 @signals.worker_shutting_down.connect
@@ -94,6 +107,8 @@ def _stop(**_: Any) -> None:
         Process.sweeper.stop()
     if Process.rescorer is not None:
         Process.rescorer.stop()
+    if Process.gatherer is not None:
+        Process.gatherer.stop()
     if Process.ending is not None:
         Process.ending.begin()
 
@@ -105,5 +120,10 @@ def _close(**_: Any) -> None:
         Process.sweeper.join()
     if Process.rescorer is not None:
         Process.rescorer.join()
+    if Process.gatherer is not None:
+        Process.gatherer.stop()
+        Process.gatherer.join()
+    if Process.exposition is not None:
+        Process.exposition.close()
     if Process.service is not None:
         Process.service.close()

@@ -24,8 +24,10 @@ from worker.fetch import Fetcher
 from worker.isolation import Isolation
 from worker.models import Models
 from worker.outage import Outage
-from worker.outcome import Done, Outcome, record_done
+from worker.outcome import Done, Ended, record_done
 from worker.settings import WorkerSettings
+from worker.stages import Stages
+from worker.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +58,11 @@ class Service:
         self.outage = Outage(self._given_up)
         self._broken = broken
         self._held: set[str] = set()
+        self._tally = Tally(settings.log_images_per_s)
         models.broken = self._break
         self._leases: Batcher[str, Job | None] = Batcher("lease", self._take, _SQL_BATCH)
         self._scores = Batcher("score", models.score, settings.max_batch, settings.max_wait_s)
-        self._records: Batcher[Outcome, None] = Batcher("record", self._record, _SQL_BATCH)
+        self._records: Batcher[Ended, None] = Batcher("record", self._record, _SQL_BATCH)
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="image")
 
     @classmethod
@@ -86,9 +89,10 @@ class Service:
         """
         leased = [self._leases.submit(image_id) for image_id in image_ids]
         jobs = [job for future in leased if (job := future.result()) is not None]
-        recorded = self._pool.map(self._finish, jobs) if len(jobs) > 1 else map(self._finish, jobs)
-        for job, future in zip(jobs, recorded, strict=True):
-            self._settle(job, future)
+        tries = [(job, Stages(job.age_s, job.waited_s)) for job in jobs]
+        recorded = self._pool.map(self._finish, tries) if len(jobs) > 1 else map(self._finish, tries)
+        for (job, stages), future in zip(tries, recorded, strict=True):
+            self._settle(job, stages, future)
 
     def let_go(self, *, lost: bool = False) -> None:
         """Wait for nothing more, and give what is in hand to other workers; ``lost``: as if this one had died of it."""
@@ -100,6 +104,11 @@ class Service:
     def busy(self) -> bool:
         """Whether any image is in hand."""
         return bool(self._held)
+
+    @property
+    def in_hand(self) -> int:
+        """How many images are."""
+        return len(self._held)
 
     def close(self) -> None:
         """Finish what is in hand, and let go of everything."""
@@ -129,26 +138,27 @@ class Service:
         self._held |= {job.image_id for job in jobs}
         return jobs
 
-    def _finish(self, job: Job) -> Future[None]:
+    def _finish(self, begun: tuple[Job, Stages]) -> Future[None]:
         """To the record at once: a neighbour in the same message may take its time."""
-        return self._records.submit(self._outcome(job))
+        return self._records.submit(self._end(*begun))
 
-    def _outcome(self, job: Job) -> Outcome:
+    def _end(self, job: Job, stages: Stages) -> Ended:
         """One image's fate; whatever happens to it happens to nobody else."""
+        stages.start()
         try:
-            return self._scored(job)
+            return Ended(job, self._scored(job, stages), stages)
         except StoppingError:
             raise
-        except Exception as error:
-            if not isinstance(error, Rejected | WorkerError):
-                log.exception("image %s could not be scored", job.image_id)
-            return verdict.failure(job, error, self.settings)
+        except Exception as error:  # noqa: BLE001 - the log has it, with the image's line
+            bug = None if isinstance(error, Rejected | WorkerError) else error
+            return Ended(job, verdict.failure(job, error, self.settings), stages, bug)
 
-    def _scored(self, job: Job) -> Done:
+    def _scored(self, job: Job, stages: Stages) -> Done:
         with self._scores.coming():
-            data, picture = self._picture(job)
+            data, picture = self._picture(job, stages)
             future = self._scores.submit(picture.pixels)
-        said = future.result()
+        with stages.timed("forward"):
+            said = future.result()
         scored = Scored(
             image_id=job.image_id,
             policy=job.policy,
@@ -161,34 +171,38 @@ class Service:
         )
         return Done(scored, said.pair)
 
-    def _picture(self, job: Job) -> tuple[bytes, Picture]:
+    def _picture(self, job: Job, stages: Stages) -> tuple[bytes, Picture]:
         if job.url is None:
             raise FetchError("erased", "its account was erased")
-        data = self.fetcher.fetch(job.url)
+        with stages.timed("fetch"):
+            data = self.fetcher.fetch(job.url)
         suspect = job.losses > 0  # a worker was lost while it had this one in hand
-        return data, self.isolation.decode(data) if suspect else decode(data)
+        with stages.timed("decode"):
+            return data, self.isolation.decode(data) if suspect else decode(data)
 
-    def _record(self, outcomes: list[Outcome]) -> list[None]:
-        """One transaction for a batch of outcomes."""
+    def _record(self, batch: list[Ended]) -> list[None]:
+        """One transaction for a batch."""
+        results = [ended.result for ended in batch]
 
         def write(_tries: int) -> None:
             with self.database.writing() as session:
-                record_done(session, [item for item in outcomes if isinstance(item, Done)])
-                images.put_back(session, [item for item in outcomes if isinstance(item, Failure)], self.owner)
+                record_done(session, [item for item in results if isinstance(item, Done)])
+                images.put_back(session, [item for item in results if isinstance(item, Failure)], self.owner)
 
         self.outage.outlast(write)
-        self._held -= {outcome.image_id for outcome in outcomes}
-        return [None] * len(outcomes)
+        self._held -= {ended.job.image_id for ended in batch}
+        self._tally.add(batch)
+        return [None] * len(batch)
 
-    def _settle(self, job: Job, recorded: Future[None]) -> None:
+    def _settle(self, job: Job, stages: Stages, recorded: Future[None]) -> None:
         """Wait for the record; what it refuses (a row that is gone, say) is one image's failure."""
         try:
             recorded.result()
         except DatabaseAwayError:
             raise
         except DatabaseError as error:
-            log.exception("image %s could not be recorded", job.image_id)
-            self._records.submit(verdict.failure(job, error, self.settings)).result()
+            ended = Ended(job, verdict.failure(job, error, self.settings), stages, error)
+            self._records.submit(ended).result()
 
     def _break(self, why: str) -> None:
         self._given_up.set()

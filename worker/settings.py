@@ -5,7 +5,16 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, FilePath, IPvAnyNetwork, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    IPvAnyNetwork,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from db.settings import DatabaseSettings, Environment
 from worker.hosts import parse_host
@@ -75,7 +84,35 @@ class HealthSettings(Environment):
     live_s: PositiveFloat = 90.0
 
 
-class WorkerSettings(DatabaseSettings, BrokerSettings, FetchSettings, ModelSettings, IsolationSettings, HealthSettings):
+class MetricsSettings(Environment):
+    """Where this process answers Prometheus."""
+
+    #: Nowhere unless set. Each process of a machine needs a port of its own; one that is taken is logged.
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+    #: Whoever reaches it may read it: in a container that is 0.0.0.0, behind a network policy.
+    metrics_host: str = "127.0.0.1"
+
+
+class LogSettings(Environment):
+    """What the log looks like, and how much is in it."""
+
+    #: "auto": for people on a terminal, else JSON, a line an event.
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: So many scored images a second have a line; it says how many before it have none. What fails always has one.
+    log_images_per_s: NonNegativeInt = 10
+
+
+class WorkerSettings(
+    DatabaseSettings,
+    BrokerSettings,
+    FetchSettings,
+    ModelSettings,
+    IsolationSettings,
+    HealthSettings,
+    MetricsSettings,
+    LogSettings,
+):
     """Everything that a worker reads at its start."""
 
     #: Messages in hand at once.

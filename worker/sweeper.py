@@ -14,6 +14,7 @@ from db import locks, outbox, pauses, requests
 from db.errors import DatabaseError
 from db.outbox import Patience
 from db.session import Database
+from worker import metrics
 from worker.celery import QUEUE
 from worker.errors import BrokerError
 from worker.outage import Trouble
@@ -49,6 +50,8 @@ def sweep(database: Database, send: Senders, settings: WorkerSettings, room: int
         due = outbox.take_due(session, room - len(asked), patience)
     for image_id in parked:
         log.warning("image %s was given up: %d workers were lost with it", image_id, settings.max_losses)
+        metrics.images.labels("failed").inc()
+        metrics.failures.labels("worker_lost").inc()
     if asked:
         send.requests(asked)
     if due:

@@ -1,14 +1,10 @@
 """The tasks, thin: check what the message says, hand it to the service, and let the return acknowledge it."""
 
-import logging
-
 from db.errors import ConflictError
 from worker import process, requests
 from worker.celery import app
 from worker.client import FULFIL_REQUESTS, SCORE_IMAGES, new_image
-from worker.messages import check_ids, check_numbers
-
-log = logging.getLogger(__name__)
+from worker.messages import check_ids, check_numbers, refusals
 
 
 @app.task(name=SCORE_IMAGES, ignore_result=True)
@@ -24,8 +20,10 @@ def ingest_image(image_id: str, account_id: str, url: str, policy: str = "defaul
     try:
         image = new_image(account_id=account_id, url=url, image_id=image_id, policy=policy)
         service.add(image)
-    except (ConflictError, ValueError) as error:
-        log.warning("message refused: %s", error)
+    except ConflictError as error:
+        refusals.add("conflict", str(error))
+    except ValueError as error:
+        refusals.add("bad_id", str(error))
     else:
         service.score([image.id])
 

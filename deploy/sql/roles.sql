@@ -38,6 +38,8 @@ GRANT INSERT (account_id, policy), UPDATE (version, changed_at) ON cases TO unma
 GRANT SELECT ON promotions, pauses TO unmask_worker;
 GRANT SELECT, UPDATE ON rescores TO unmask_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON locks TO unmask_worker;
+-- For metrics: how often people decided which way, and neither who nor why.
+GRANT SELECT (decision) ON reviews TO unmask_worker;
 
 -- Reviewers decide cases, hear appeals, judge what chance drew, and ask workers for pictures. They write no score, set
 -- no threshold and draw no sample.

@@ -6,7 +6,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from db import cases, images, outbox, pauses, policies, queue, reviews, samples, scores, thresholds, versions
+from db import (
+    cases,
+    census,
+    images,
+    outbox,
+    pauses,
+    policies,
+    queue,
+    reviews,
+    samples,
+    scores,
+    thresholds,
+    versions,
+)
 from db.changes import Budget
 from db.errors import DatabaseError
 from db.images import Failure, NewImage
@@ -93,7 +106,9 @@ def test_a_worker_scores_and_changes_nothing_that_people_decided(become: Callabl
         images.put_back(session, [Failure("a", "x", "y")], "worker")
         outbox.park_lost(session, 5)
         versions.active(session)
+        census.take(session)
     for statement in (
+        "SELECT note FROM reviews",
         "UPDATE thresholds SET value = 0",
         "INSERT INTO thresholds (policy, version_id, value, author, reason) VALUES ('default', 1, 0, 'x', '')",
         "DELETE FROM thresholds",

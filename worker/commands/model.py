@@ -8,6 +8,7 @@ import click
 
 from db import versions
 from db.cli import open_database
+from db.commands.drift import drift
 from db.commands.live import live
 from db.commands.model import compare_models, history, list_models, promote, rollback, shadow, show
 from db.commands.show_model import model_row
@@ -19,7 +20,7 @@ def model() -> None:
     """Register checkpoints; try one beside the active one, compare, promote, go back."""
 
 
-for command in (list_models, show, shadow, compare_models, promote, rollback, history, live):
+for command in (list_models, show, shadow, compare_models, promote, rollback, history, live, drift):
     model.add_command(command)
 
 

@@ -1,5 +1,6 @@
 """``unmask status``: the state of the whole, also while the broker is down."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from worker.errors import BrokerError
 @json_option
 def status(*, as_json: bool) -> None:
     """What waits, what was scored, what failed, and by which model."""
-    found = _record() | {"queue": _queue()}
+    found = _record() | {"queue": _queue(), "refused_here": _refused()}
     if as_json:
         emit_json(found)
     else:
@@ -61,6 +62,18 @@ def _queue() -> dict[str, Any]:
         return {"reachable": True, "messages": waiting(app)}
     except BrokerError as error:
         return {"reachable": False, "messages": None, "error": str(error)}
+
+
+def _refused() -> dict[str, int]:
+    """Messages that the workers of this machine have refused since they began, by reason."""
+    from worker.health import statuses
+    from worker.settings import HealthSettings
+
+    settings = HealthSettings.load()
+    found = Counter[str]()
+    for worker in statuses(settings.run_dir, settings.live_s):
+        found.update(worker.refused)
+    return dict(found)
 
 
 def _shown(value: Any) -> str:

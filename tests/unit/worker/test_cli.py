@@ -234,7 +234,10 @@ def test_a_sweep_by_hand_sends_what_is_due_and_says_how_much(settings_database: 
 
 
 @pytest.mark.usefixtures("broker")
-def test_the_status_tells_what_waits_what_was_done_and_by_which_model(settings_database: Database) -> None:
+def test_the_status_tells_what_waits_what_was_done_and_by_which_model(
+    settings_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNMASK_RUN_DIR", str(tmp_path))  # where no worker says anything
     with settings_database.writing() as session:
         version = versions.register(session, "first", "1" * 64, "unmask-1", {})
         thresholds.set_value(session, version.id, "default", 0.75, "ada", "")
@@ -256,6 +259,7 @@ def test_the_status_tells_what_waits_what_was_done_and_by_which_model(settings_d
         "model": "first",
         "thresholds": {"default": 0.75},
         "queue": {"reachable": True, "messages": 1},
+        "refused_here": {},
     }
     assert "pending 3" in run("status").stdout
 

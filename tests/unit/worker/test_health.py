@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from worker.cli import root
 from worker.health import Health, Status, statuses
+from worker.messages import refusals
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,23 @@ def test_a_worker_that_is_past_saving_says_why(run_dir: Path) -> None:
     health = Health(run_dir)
     health.failed("cuda:0 broke: CUDA error")
     assert (only(run_dir).live, only(run_dir).error) == (False, "cuda:0 broke: CUDA error")
+
+
+def test_a_worker_says_how_many_messages_it_refused_and_why(run_dir: Path) -> None:
+    health = Health(run_dir)
+    before = only(run_dir).refused.get("too_large", 0)
+    refusals.add("too_large", "too_large: 2000000 characters")
+    health.beat()
+    assert only(run_dir).refused["too_large"] == before + 1
+    _, (row,) = asked()
+    assert row["refused"]["too_large"] == before + 1
+    assert f"too_large {before + 1}" in CliRunner().invoke(root, ["health"]).output
+
+
+def test_what_a_later_release_says_beside_is_passed_over(run_dir: Path, edit: Callable[..., None]) -> None:
+    Health(run_dir)
+    edit(mood="good")
+    assert only(run_dir).live
 
 
 def test_processes_that_are_gone_are_not_counted(run_dir: Path, edit: Callable[..., None]) -> None:

@@ -9,7 +9,8 @@ from db.errors import DbError
 from db.pseudonyms import PseudonymSettings
 from db.session import Database
 from db.settings import DatabaseSettings
-from worker.redaction import RedactingFormatter, redacted
+from worker.logs import formatter
+from worker.redaction import redacted
 from worker.settings import BrokerSettings, WorkerSettings
 
 
@@ -31,10 +32,11 @@ def test_what_is_behind_a_question_mark_or_before_an_at_is_not_shown(text: str, 
     assert "s3cret" not in redacted(text)
 
 
-def test_arguments_and_tracebacks_are_redacted_too() -> None:
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_arguments_and_tracebacks_are_redacted_too(log_format: str) -> None:
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    handler.setFormatter(RedactingFormatter("%(message)s"))
+    handler.setFormatter(formatter(log_format, written))
     log = logging.getLogger("test of redaction")
     log.addHandler(handler)
     try:

@@ -20,10 +20,11 @@ from trainer.preprocess import Pixels
 from worker import selftest
 from worker.errors import ScoringError, StoppingError
 from worker.models import Models
-from worker.outcome import Done
+from worker.outcome import Done, Ended
 from worker.scorer import Scorer
 from worker.service import Service, new_owner
 from worker.settings import WorkerSettings
+from worker.stages import Stages
 
 PATIENCE_S = 60
 
@@ -312,8 +313,9 @@ def test_a_batch_takes_four_statements_however_many_its_images(database: Databas
     event.listen(service.database.engine, "before_cursor_execute", lambda _c, _u, sql, *_: heard.append(sql))
     jobs = service._take(ids)  # noqa: SLF001 - a batch as it comes when many threads hand it in
     assert len(jobs) == 50
-    pair = service.models.pair
-    service._record([Done(Scored(i, "default", 0.5, "f" * 64, 1, 2, 3), pair) for i in ids])  # noqa: SLF001 - the same
+    done = [Done(Scored(i, "default", 0.5, "f" * 64, 1, 2, 3), service.models.pair) for i in ids]
+    ended = [Ended(job, result, Stages(0, 0)) for job, result in zip(jobs, done, strict=True) if job is not None]
+    service._record(ended)  # noqa: SLF001 - the same
     assert len(heard) == 4, heard
 
 

@@ -1,0 +1,67 @@
+"""What an operator watches is counted as it is: what waits, what is in hand, which cases wait for people."""
+
+import pytest
+from sqlalchemy import text, update
+
+from db import census, images
+from db.clock import moment
+from db.images import Failure, NewImage
+from db.schema import Case, Image, Review
+from db.session import Database
+
+
+def put(database: Database, *ids: str) -> None:
+    with database.writing() as session:
+        images.add(session, [NewImage(i, "acc", f"{i}.jpg") for i in ids], 60)
+
+
+def age(database: Database, image_id: str, seconds: float) -> None:
+    with database.writing() as session:
+        session.execute(update(Image).where(Image.id == image_id).values(created_at=moment(-seconds)))
+
+
+def test_an_empty_record_has_nothing_that_waits(database: Database) -> None:
+    with database.reading() as session:
+        found = census.take(session)
+    assert (found.waiting.pending, found.waiting.leased, found.waiting.oldest_s, found.waiting.lag_s) == (0, 0, 0, 0)
+    assert (found.open_cases, found.events) == ({}, {"opened": 0, "withdrawn": 0})
+
+
+def test_what_waits_is_counted_with_its_age_and_what_is_done_is_not(database: Database) -> None:
+    put(database, "old", "young", "held", "done")
+    age(database, "old", 100)
+    age(database, "done", 1000)
+    with database.writing() as session:
+        images.lease(session, ["held", "done"], "me", 60)
+        images.put_back(session, [Failure("done", "truncated", "")], "me")
+    with database.reading() as session:
+        found = census.waiting(session)
+    assert (found.pending, found.leased) == (3, 1)
+    assert found.oldest_s == pytest.approx(100, abs=20)
+
+
+def test_the_lag_is_that_of_what_is_due_and_not_of_what_is_in_hand_or_pauses(database: Database) -> None:
+    put(database, "due", "held", "later")
+    with database.writing() as session:
+        session.execute(update(Image).where(Image.id != "later").values(next_attempt_at=moment(-50)))
+        images.lease(session, ["held"], "me", 60)
+        session.execute(update(Image).where(Image.id == "held").values(next_attempt_at=moment(-500)))
+    with database.reading() as session:
+        assert census.waiting(session).lag_s == pytest.approx(50, abs=20)
+
+
+def test_cases_are_counted_by_policy_with_the_age_of_the_oldest_and_decisions_by_kind(database: Database) -> None:
+    rows = (("a", "default", "open", 100), ("b", "default", "open", 10), ("c", "vip", "withdrawn", 1000))
+    with database.writing() as session:
+        for account, policy, state, seconds in rows:
+            session.add(Case(account_id=account, policy=policy, state=state, created_at=moment(-seconds)))
+        session.flush()
+        first = session.scalar(text("SELECT min(id) FROM cases"))
+        for decision in ("dismissed", "undone", "confirmed"):
+            session.add(Review(case_id=first, reviewer="ada", decision=decision, blind=False))
+    with database.reading() as session:
+        found = census.take(session)
+    assert set(found.open_cases) == {"default"}
+    assert found.open_cases["default"].count == 2
+    assert found.open_cases["default"].oldest_s == pytest.approx(100, abs=20)
+    assert found.events == {"opened": 3, "withdrawn": 1, "dismissed": 1, "undone": 1, "confirmed": 1}
