@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]  # SciPy carries no types
 
 from db.combined import Stratum, fakes_in, reals_in, share
 from db.intervals import Estimate, wilson
