@@ -5,6 +5,7 @@ appealed, goes to somebody else.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -72,6 +73,23 @@ def decide(session: Session, decision: Decision, settings: ReviewSettings | None
     _change(case, decision.decision if closes else "open", second=not closes)
     session.flush()
     return review
+
+
+def decide_all(
+    session: Session, decisions: Sequence[Decision], confirmed: int | None, settings: ReviewSettings | None = None
+) -> list[Review]:
+    """Enter decisions about several cases, such as those of one face: all of them, or none.
+
+    Raises `ConflictError` unless ``confirmed`` repeats how many there are, and as `decide` does for the first of them
+    that cannot be decided.
+    """
+    count = len({decision.case_id for decision in decisions})
+    if confirmed != count:
+        given = f", not --confirm {confirmed}" if confirmed is not None else ""
+        raise ConflictError(f"it would decide {count} cases at once: repeat the number with --confirm {count}{given}")
+    settings = settings or ReviewSettings.load()
+    # In one order for everybody: no deadlocks.
+    return [decide(session, decision, settings) for decision in sorted(decisions, key=lambda each: each.case_id)]
 
 
 def undo(session: Session, case_id: int, version: int, reviewer: str, *, lead: bool = False) -> Review:

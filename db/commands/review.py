@@ -63,6 +63,25 @@ def decide(*, case_id: int, decision: str, version: int, reason: str | None, not
 
 
 @click.command()
+@click.argument("decision", type=click.Choice([*DECIDED, "unsure"]))
+@click.argument("cases", nargs=-1, required=True, metavar="CASE:VERSION...")
+@click.option("--reason", help="One of UNMASK_REVIEW_REASONS.")
+@click.option("--note", help="Whatever else is to be said.")
+@click.option("--confirm", type=click.IntRange(1), metavar="N", help="Yes, N cases.")
+@json_option
+def bulk(
+    *, decision: str, cases: tuple[str, ...], reason: str | None, note: str | None, confirm: int | None, as_json: bool
+) -> None:
+    """Decide several cases alike, such as those of one face: all, or none when one of them cannot be decided."""
+    settings, reviewer = ReviewSettings.load(), signed("").author
+    made = [Decision(*_case_and_version(case), reviewer, decision, reason, note) for case in cases]
+    with open_database().writing() as session:
+        reviews.decide_all(session, made, confirm, settings)
+        rows = [_case_row(session, each.case_id) for each in made]
+    emit(rows, as_json=as_json, empty="")
+
+
+@click.command()
 @case_argument
 @version_option
 @click.option("--lead", is_flag=True, help="Also another person's decision, as a lead.")
@@ -129,7 +148,14 @@ def draw_samples(*, flagged: int, below: int, unflagged: int, days: float, as_js
     emit(rows, as_json=as_json, empty="nothing has been scored since the last draw")
 
 
-COMMANDS = (next_case, show, decide, undo, appeal, sample, judge, draw_samples)
+COMMANDS = (next_case, show, decide, bulk, undo, appeal, sample, judge, draw_samples)
+
+
+def _case_and_version(text: str) -> tuple[int, int]:
+    case_id, _, version = text.partition(":")
+    if not (case_id.isdecimal() and version.isdecimal()):
+        raise click.UsageError(f"{text!r} is no CASE:VERSION, such as 7:3")
+    return int(case_id), int(version)
 
 
 def _document(session: Session, case_id: int, reviewer: str, settings: ReviewSettings) -> dict[str, Any]:

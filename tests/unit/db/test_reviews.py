@@ -218,6 +218,33 @@ def test_other_policies_need_one(database: Database, open_case: OpenCase, case_o
     assert case_of(case_id).state == "confirmed"
 
 
+# Several at once
+
+
+def test_several_cases_are_decided_together_when_their_number_is_repeated(
+    database: Database, open_case: OpenCase, case_of: CaseOf
+) -> None:
+    ids = [open_case(f"account {number}") for number in range(3)]
+    made = [Decision(case_id, case_of(case_id).version, "ada", "confirmed") for case_id in ids]
+    for confirmed, said in ((None, "--confirm 3$"), (2, "--confirm 3, not --confirm 2")):
+        with pytest.raises(ConflictError, match=said), database.writing() as session:
+            reviews.decide_all(session, made, confirmed)
+    with database.writing() as session:
+        assert [review.case_id for review in reviews.decide_all(session, made[::-1], 3)] == ids
+    assert [case_of(case_id).state for case_id in ids] == ["confirmed"] * 3
+
+
+def test_several_cases_are_decided_all_or_none(
+    database: Database, open_case: OpenCase, case_of: CaseOf, decide: Decide
+) -> None:
+    first, second = open_case("a"), open_case("b")
+    made = [Decision(case_id, case_of(case_id).version, "ada", "confirmed") for case_id in (first, second)]
+    decide(second, "bob", "unsure")
+    with pytest.raises(StaleError, match=f"case {second} has changed"), database.writing() as session:
+        reviews.decide_all(session, made, 2)
+    assert case_of(first).state == "open"
+
+
 # Undo
 
 

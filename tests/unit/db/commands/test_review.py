@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from db import images, scores, thresholds, versions
 from db.commands.review import COMMANDS
-from db.errors import DbError, SecondPersonError, StaleError
+from db.errors import ConflictError, DbError, SecondPersonError, StaleError
 from db.images import NewImage
 from db.schema import ModelVersion, Review
 from db.scores import Provenance, Scored
@@ -138,3 +138,14 @@ def test_a_model_without_real_photos_says_nothing_of_rarity(flagged: Database, a
     with flagged.writing() as session:
         session.execute(update(ModelVersion).values(card={}))
     assert asked(review, "next")["photos"][0]["means"] is None
+
+
+@pytest.mark.usefixtures("flagged")
+def test_a_face_on_many_accounts_is_decided_once_by_its_number(asked: Asked, run: Run) -> None:
+    first = asked(review, "next")
+    ids = [first["case"], first["case"] + 1]
+    cases = [f"{case_id}:{asked(review, 'show', str(case_id))['version']}" for case_id in ids]
+    with pytest.raises(ConflictError, match="it would decide 2 cases at once: repeat the number with --confirm 2"):
+        run(review, "bulk", "confirmed", *cases)
+    assert [row["state"] for row in asked(review, "bulk", "confirmed", *cases, "--confirm", "2")] == ["confirmed"] * 2
+    assert "'7' is no CASE:VERSION" in run(review, "bulk", "confirmed", "7").stderr
