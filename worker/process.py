@@ -12,6 +12,7 @@ from trainer.errors import TrainerError
 from worker import transport
 from worker.celery import app
 from worker.client import send, send_requests
+from worker.courier import Courier
 from worker.ending import Ending
 from worker.errors import WorkerError
 from worker.health import Health
@@ -29,6 +30,7 @@ class Process:
     service: Service | None = None
     sweeper: Sweeper | None = None
     rescorer: Rescorer | None = None
+    courier: Courier | None = None
     ending: Ending | None = None
 
 
@@ -59,6 +61,7 @@ def _prepare(service: Service, health: Health) -> None:
     Process.ending = Ending(service.let_go, health, service.settings.stop_s)
     senders = Senders(send, send_requests)
     Process.rescorer = Rescorer(service)
+    Process.courier = Courier(service.database, service.owner, service.settings)
     Process.sweeper = Sweeper(app, service.database, service.owner, senders, service.settings)
 
 
@@ -85,6 +88,8 @@ def _ready(**_: Any) -> None:
         Process.service.models.start()
     if Process.rescorer is not None:
         Process.rescorer.start()
+    if Process.courier is not None:
+        Process.courier.start()
 
 
 @signals.worker_shutting_down.connect
@@ -94,6 +99,8 @@ def _stop(**_: Any) -> None:
         Process.sweeper.stop()
     if Process.rescorer is not None:
         Process.rescorer.stop()
+    if Process.courier is not None:
+        Process.courier.stop()
     if Process.ending is not None:
         Process.ending.begin()
 
@@ -105,5 +112,8 @@ def _close(**_: Any) -> None:
         Process.sweeper.join()
     if Process.rescorer is not None:
         Process.rescorer.join()
+    if Process.courier is not None:
+        Process.courier.stop()
+        Process.courier.join()
     if Process.service is not None:
         Process.service.close()
