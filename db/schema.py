@@ -36,6 +36,8 @@ DECISIONS = ("confirmed", "dismissed", "unsure", "undone")
 ROLES = ("reviewer", "lead", "auditor")
 STRATA = ("flagged", "below", "unflagged")
 VERDICTS = ("fake", "real", "unsure")
+CASE_EVENTS = ("opened", "confirmed", "dismissed", "withdrawn", "reopened")
+DELIVERY_STATES = ("pending", "done", "dead", "erased")
 
 #: 64 bits where the database counts them; SQLite numbers rows only in a plain INTEGER column.
 BigId = _BigInteger().with_variant(_Integer(), "sqlite")
@@ -559,6 +561,44 @@ class Rescore(Base):
     scored: Mapped[int] = mapped_column(server_default="0")
     failed: Mapped[int] = mapped_column(server_default="0")
     author: Mapped[str] = mapped_column(String(ID_LENGTH))
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+    changed_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class WebhookSwitch(Base):
+    """While it has a row, what becomes of cases is told to the platform: triggers on cases write deliveries."""
+
+    __tablename__ = "webhook_switch"
+
+    name: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+
+
+class Delivery(Base):
+    """Something that the platform is to be told of a case; written by a trigger where the case changes."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        _one_of("event", CASE_EVENTS),
+        _one_of("state", DELIVERY_STATES),
+        UniqueConstraint("case_id", "version"),
+        Index(
+            "ix_deliveries_due",
+            "next_attempt_at",
+            postgresql_where=text("state = 'pending'"),
+            sqlite_where=text("state = 'pending'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"))
+    #: Of the case, as it was then: whoever gets two of them out of order can tell.
+    version: Mapped[int]
+    event: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16), server_default="pending")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    #: What came of the last attempt, if it failed.
+    reason: Mapped[str | None]
+    next_attempt_at: Mapped[datetime] = mapped_column(server_default=now())
     created_at: Mapped[datetime] = mapped_column(server_default=now())
     changed_at: Mapped[datetime] = mapped_column(server_default=now())
 

@@ -69,6 +69,10 @@ COMMANDS = {
         "worker.commands.review:review",
         "Decide cases one after another, take decisions back, hear appeals, judge sampled photos.",
     ),
+    "webhook": (
+        "db.commands.webhook:webhook",
+        "What the platform was told of opened and decided cases, and what it was not.",
+    ),
     "account": ("db.commands.account:account", "Forget an account: its id, URLs and pictures, and not its scores."),
     "retention": ("db.commands.retention:retention", "Delete what was kept for as long as it should be."),
     "db": ("db.cli:db_group", "Create and upgrade the database's schema."),

@@ -13,6 +13,7 @@ from trainer.errors import TrainerError
 from worker import logs, transport
 from worker.celery import app
 from worker.client import send, send_requests
+from worker.courier import Courier
 from worker.ending import Ending
 from worker.errors import WorkerError
 from worker.exposition import Exposition
@@ -33,6 +34,7 @@ class Process:
     service: Service | None = None
     sweeper: Sweeper | None = None
     rescorer: Rescorer | None = None
+    courier: Courier | None = None
     ending: Ending | None = None
     gatherer: Gatherer | None = None
     exposition: Exposition | None = None
@@ -65,6 +67,7 @@ def _prepare(service: Service, health: Health) -> None:
     Process.ending = Ending(service.let_go, health, service.settings.stop_s)
     senders = Senders(send, send_requests)
     Process.rescorer = Rescorer(service)
+    Process.courier = Courier(service.database, service.owner, service.settings)
     Process.sweeper = Sweeper(app, service.database, service.owner, senders, service.settings)
     if service.settings.metrics_port is not None:
         Process.gatherer = Gatherer(service.database, service.owner, [CensusReading(), DriftReading()])
@@ -98,6 +101,8 @@ def _ready(**_: Any) -> None:
         Process.rescorer.start()
     if Process.gatherer is not None:
         Process.gatherer.start()
+    if Process.courier is not None:
+        Process.courier.start()
 
 
 @signals.worker_shutting_down.connect
@@ -109,6 +114,8 @@ def _stop(**_: Any) -> None:
         Process.rescorer.stop()
     if Process.gatherer is not None:
         Process.gatherer.stop()
+    if Process.courier is not None:
+        Process.courier.stop()
     if Process.ending is not None:
         Process.ending.begin()
 
@@ -125,5 +132,8 @@ def _close(**_: Any) -> None:
         Process.gatherer.join()
     if Process.exposition is not None:
         Process.exposition.close()
+    if Process.courier is not None:
+        Process.courier.stop()
+        Process.courier.join()
     if Process.service is not None:
         Process.service.close()

@@ -1,5 +1,6 @@
 """What a worker may be told through ``UNMASK_*`` variables, with the defaults that are right for most."""
 
+import base64
 import os
 import tempfile
 from pathlib import Path
@@ -10,14 +11,20 @@ from pydantic import (
     BeforeValidator,
     Field,
     FilePath,
+    HttpUrl,
     IPvAnyNetwork,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
 )
 
 from db.settings import DatabaseSettings, Environment
 from worker.hosts import parse_host
+
+#: How long a secret may be.
+_SECRET_BYTES = range(24, 65)
 
 
 def _split(value: object) -> object:
@@ -103,6 +110,35 @@ class LogSettings(Environment):
     log_images_per_s: NonNegativeInt = 10
 
 
+def _secret(value: str) -> str:
+    """Raises ValueError, which does not show it."""
+    try:
+        size = len(base64.b64decode(value.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        size = 0
+    if size not in _SECRET_BYTES:
+        raise ValueError("not whsec_ and the base64 of 24 to 64 random bytes, such as: openssl rand -base64 32")
+    return value
+
+
+class WebhookSettings(Environment):
+    """Where the platform is told what becomes of cases; nowhere when not set."""
+
+    #: Signs what it is told, as https://www.standardwebhooks.com describes.
+    webhook_secret: Annotated[str, AfterValidator(_secret)] | None = Field(default=None, repr=False)
+    webhook_url: HttpUrl | None = Field(default=None, repr=False)  # it may hold a key
+    #: For an answer, and how often it is tried: with pauses that grow from seconds to half a day.
+    webhook_timeout_s: PositiveFloat = 10.0
+    webhook_max_attempts: PositiveInt = 10
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _signed(cls, value: HttpUrl | None, info: ValidationInfo) -> HttpUrl | None:
+        if value is not None and info.data.get("webhook_secret") is None:
+            raise ValueError("needs UNMASK_WEBHOOK_SECRET")
+        return value
+
+
 class WorkerSettings(
     DatabaseSettings,
     BrokerSettings,
@@ -112,6 +148,7 @@ class WorkerSettings(
     HealthSettings,
     MetricsSettings,
     LogSettings,
+    WebhookSettings,
 ):
     """Everything that a worker reads at its start."""
 

@@ -40,6 +40,8 @@ GRANT SELECT, UPDATE ON rescores TO unmask_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON locks TO unmask_worker;
 -- For metrics: how often people decided which way, and neither who nor why.
 GRANT SELECT (decision) ON reviews TO unmask_worker;
+GRANT SELECT, INSERT ON webhook_switch TO unmask_worker;
+GRANT SELECT, UPDATE (state, attempts, reason, next_attempt_at, changed_at) ON deliveries TO unmask_worker;
 
 -- Reviewers decide cases, hear appeals, judge what chance drew, and ask workers for pictures. They write no score, set
 -- no threshold and draw no sample.
@@ -67,6 +69,8 @@ GRANT INSERT (account_id, policy), UPDATE (state, reason, version, changed_at) O
 GRANT UPDATE (state, shadow_since) ON model_versions TO unmask_policy;
 GRANT UPDATE (state, changed_at) ON rescores TO unmask_policy;
 GRANT UPDATE (state, next_attempt_at, changed_at) ON images TO unmask_policy;
+GRANT SELECT, UPDATE (state, attempts, next_attempt_at, changed_at) ON deliveries TO unmask_policy;
+GRANT SELECT, INSERT, DELETE ON webhook_switch TO unmask_policy;
 
 -- A threshold opens and withdraws cases; it confirms and dismisses none.
 ALTER TABLE cases ENABLE ROW LEVEL SECURITY;
@@ -81,7 +85,7 @@ CREATE POLICY policy_withdraws ON cases FOR UPDATE TO unmask_policy USING (state
     WITH CHECK (state IN ('open', 'withdrawn'));
 
 -- Dashboards count. They learn neither whose an image is, nor where it is, nor what is in it.
-GRANT SELECT ON scores, flags, model_versions, thresholds, draws, samples, verdicts TO unmask_readonly;
+GRANT SELECT ON scores, flags, model_versions, thresholds, draws, samples, verdicts, deliveries TO unmask_readonly;
 GRANT SELECT (id, policy, state, reason, attempts, next_attempt_at, lease_owner, lease_until, bytes, width, height,
     created_at, changed_at) ON images TO unmask_readonly;
 GRANT SELECT (id, policy, state, version, highest, held_by, held_until, second, created_at, changed_at)
@@ -96,5 +100,7 @@ GRANT USAGE ON SEQUENCE thresholds_id_seq, model_versions_id_seq, promotions_id_
     rescores_id_seq, draws_id_seq TO unmask_policy;
 GRANT USAGE ON SEQUENCE people_id_seq TO unmask_reviewer;
 
--- Each new flag raises its case's highest score, in the name of the tables' owner, whoever writes it.
+-- Each new flag raises its case's highest score, and each change of a case may be one to tell the platform: in the name of
+-- the tables' owner, whoever writes.
 ALTER FUNCTION unmask_case_highest() OWNER TO unmask_owner;
+ALTER FUNCTION unmask_case_event() OWNER TO unmask_owner;

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.review --cases 1000000 --open 0.1
 
-A server of its own, filled with generated rows: a case for each account, each with one flagged photo and every tenth
-with ten more; those that are not open were decided by one of fifty reviewers, and every hundredth open one waits for a
-second person.
+A server of its own, filled with generated rows: a case for each account, each with one flagged photo and every
+hundredth with ten more; those that are not open were decided by one of fifty reviewers, and every hundredth open one
+waits for a second person.
 """
 
 import tempfile
@@ -34,23 +34,25 @@ FILL = (
     SELECT 'image-' || n || '-' || k, 'account-' || n, 'photos/' || n || '.jpg', 'scored', 1, at, at, repeat('f', 64),
         CASE WHEN n % 5 = 0 THEN 'vip' ELSE 'default' END
     FROM (SELECT n, now() - (:cases - n) * interval '8 seconds' AS at FROM generate_series(1, :cases) AS n) AS accounts,
-        generate_series(0, CASE WHEN n % 10 = 0 THEN 10 ELSE 0 END) AS k
+        generate_series(0, CASE WHEN n % 100 = 0 THEN 10 ELSE 0 END) AS k
     """,
     """
     INSERT INTO scores (image_id, version_id, score, engine, device)
     SELECT id, :version, 0.5 + random() / 2, 'eager-fp32', 'cuda:0' FROM images
     """,
     """
-    INSERT INTO cases (id, account_id, policy, state, created_at, changed_at, second)
-    SELECT n, 'account-' || n, CASE WHEN n % 5 = 0 THEN 'vip' ELSE 'default' END,
-        CASE WHEN n > :cases * (1 - :open) THEN 'open' WHEN n % 3 = 0 THEN 'confirmed' ELSE 'dismissed' END, at, at,
-        n > :cases * (1 - :open) AND n % 100 = 0
-    FROM (SELECT n, now() - (:cases - n) * interval '8 seconds' AS at FROM generate_series(1, :cases) AS n) AS accounts
+    INSERT INTO cases (id, account_id, policy, state, highest, created_at, changed_at, second)
+    SELECT n, 'account-' || n, max(policy),
+        CASE WHEN n > :cases * (1 - :open) THEN 'open' WHEN n % 3 = 0 THEN 'confirmed' ELSE 'dismissed' END,
+        max(score), min(images.created_at), min(images.created_at), n > :cases * (1 - :open) AND n % 100 = 0
+    FROM images JOIN scores ON scores.image_id = images.id,
+        LATERAL (SELECT substr(account_id, 9)::bigint AS n) AS number
+    GROUP BY n
     """,
     """
     INSERT INTO flags (case_id, image_id, score_id, threshold_id)
-    SELECT cases.id, images.id, scores.id, :threshold FROM cases JOIN images USING (account_id)
-    JOIN scores ON scores.image_id = images.id
+    SELECT substr(account_id, 9)::bigint, images.id, scores.id, :threshold
+    FROM images JOIN scores ON scores.image_id = images.id
     """,
     """
     INSERT INTO reviews (case_id, reviewer, decision, blind)
@@ -81,14 +83,17 @@ def _fill(database: Database, count: int, share: float) -> None:
         version = versions.register(session, "bench", "1" * 64, "unmask-1", {}).id
         threshold = thresholds.set_value(session, version, "default", 0.5, "bench", "").id
         values = {"cases": count, "open": share, "version": version, "threshold": threshold}
-        for statement in FILL:
+    for statement in FILL:
+        with database.writing() as session:
+            session.execute(text("SET LOCAL session_replication_role = replica"))  # the rows are right as they are
             session.execute(text(statement), values)
+            session.execute(text("ANALYZE"))
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
 
 
 def _measure(database: Database, count: int) -> None:
-    middle, last = count // 2, count // 10 * 10  # the last is open, and has eleven photos
+    middle, last = count // 2, count // 100 * 100  # the last is open, and has eleven photos
     ask: dict[str, Any] = {"reviewer": "reviewer-7", "lease_s": 600.0}
     decision = Decision(last - 1, 1, "reviewer-7", "confirmed")
     for what, work in (

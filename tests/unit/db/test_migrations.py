@@ -33,6 +33,8 @@ ROWS = {
     "VALUES (1, 'default', 1, 1, 'flagged', 0.5, 1.0, '2026-01-01', '2026-01-02', 1, 1, 'ada')",
     "samples": "(id, draw_id, image_id, score_id, probability) VALUES (1, 1, 'a', 1, 1.0)",
     "verdicts": "(sample_id, reviewer, verdict) VALUES (1, 'ada', 'real')",
+    "webhook_switch": "(name) VALUES ('on')",
+    "deliveries": "(case_id, version, event) VALUES (1, 1, 'opened')",
     "retention_pass": "(name) VALUES ('retention')",
     "previews": "(image_id, kind) VALUES ('a', 'photo')",
     "requests": "(kind, image_id, author) VALUES ('heatmap', 'a', 'ada')",
@@ -52,7 +54,7 @@ ROWS = {
 #: Tables that the first schema had not.
 NEWER = (
     "locks", "schema_support", "promotions", "reference_sets", "pauses", "rescores", "retention_pass",
-    "appeals", "draws", "samples", "verdicts",
+    "appeals", "draws", "samples", "verdicts", "webhook_switch", "deliveries",
     "people", "sign_ins", "sign_in_links", "sign_in_tries", "audit_log",
 )  # fmt: skip
 

@@ -1,0 +1,149 @@
+"""Tells the platform what becomes of cases: signed, tried again with growing pauses, and given up visibly."""
+
+import json
+import logging
+import random
+import threading
+from datetime import UTC, datetime
+
+import requests
+from standardwebhooks import Webhook
+
+from db import deliveries, locks
+from db.deliveries import Message
+from db.errors import DatabaseError
+from db.session import Database
+from worker.outage import Trouble
+from worker.settings import WebhookSettings
+
+log = logging.getLogger(__name__)
+
+#: The lock of the courier that works.
+LOCK = "courier"
+#: How often it looks, and how long another may be silent that works.
+_LOOK_S = 1.0
+_SILENT_S = 60.0
+#: The first pause after an attempt that failed, how it grows, and the longest.
+_FIRST_S, _GROWTH, _LONGEST_S = 5.0, 4.0, 43_200.0
+
+
+class Courier:
+    """A thread that delivers what is due, while it is the one that does, and outlives any outage of the database.
+
+    Each delivery comes at least once, and perhaps out of order: its ``webhook-id`` and the case's version tell.
+    """
+
+    def __init__(self, database: Database, owner: str, settings: WebhookSettings) -> None:
+        self._database = database
+        self._owner = owner
+        self._settings = settings
+        self._trouble = Trouble(log, "the platform is told nothing")
+        self._switched_on = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="courier", daemon=True)
+
+    def start(self) -> None:
+        """Begin, if there is somebody to tell."""
+        if self._settings.webhook_url is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Tell nothing more; `join` waits for what is on its way."""
+        self._stopped.set()
+
+    def join(self) -> None:
+        """Wait for the delivery that is on its way, if any."""
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def step(self) -> bool:
+        """Deliver one thing; False when nothing is due, or another courier is at work."""
+        hold_s = _SILENT_S + self._settings.webhook_timeout_s
+        with self._database.writing() as session:
+            if not locks.hold(session, LOCK, self._owner, hold_s):
+                return False
+            if not self._switched_on:
+                deliveries.switch_on(session)
+            message = deliveries.take(session, hold_s)
+        self._switched_on = True  # once: whoever switches it off means it
+        if message is None:
+            return False
+        self._deliver(message)
+        return True
+
+    def _loop(self) -> None:
+        worked = False
+        while not self._stopped.wait(0 if worked else _LOOK_S):
+            try:
+                worked = self.step()
+            except DatabaseError as error:
+                worked = False
+                self._trouble.met(error)
+            except Exception:
+                worked = False
+                log.exception("the platform is told nothing")
+            else:
+                self._trouble.over()
+        self._resign()
+
+    def _resign(self) -> None:
+        """Leave the work to the next without making it wait."""
+        try:
+            with self._database.writing() as session:
+                locks.let_go(session, LOCK, self._owner)
+        except DatabaseError as error:
+            self._trouble.met(error)
+
+    def _deliver(self, message: Message) -> None:
+        why = self._post(message)
+        with self._database.writing() as session:
+            if why is None:
+                deliveries.done(session, message.id)
+            else:
+                tries_left = message.attempts < self._settings.webhook_max_attempts
+                deliveries.failed(session, message.id, why, pause_s(message.attempts) if tries_left else None)
+
+    def _post(self, message: Message) -> str | None:
+        """None, or why it was not taken, without the URL, which may hold a key."""
+        body = body_of(message)
+        try:
+            answer = requests.post(
+                str(self._settings.webhook_url),
+                data=body.encode(),
+                headers=signed(message.id, body, datetime.now(UTC), self._settings.webhook_secret or ""),
+                timeout=self._settings.webhook_timeout_s,
+                allow_redirects=False,  # whoever moves says so by a new URL
+                stream=True,  # what it says is of no interest, however long it is
+            )
+        except requests.RequestException as error:
+            return type(error).__name__
+        answer.close()
+        return None if answer.ok and not answer.is_redirect else f"HTTP {answer.status_code}"
+
+
+def pause_s(attempts: int) -> float:
+    """How long after so many attempts the next comes: spread, so that what failed together does not come together."""
+    return min(_FIRST_S * _GROWTH ** (attempts - 1), _LONGEST_S) * random.uniform(0.9, 1.1)  # noqa: S311
+
+
+def body_of(message: Message) -> str:
+    """What the platform is told, as JSON."""
+    data = {
+        "case": message.case_id,
+        "version": message.version,
+        "account": message.account_id,
+        "policy": message.policy,
+        "images": message.image_ids,
+    }
+    return json.dumps({"type": f"case.{message.event}", "timestamp": message.at.isoformat(), "data": data})
+
+
+def signed(delivery_id: int, body: str, at: datetime, secret: str) -> dict[str, str]:
+    """The headers of the Standard Webhooks scheme: the same id however often it is told, and an HMAC over all."""
+    name = f"msg_{delivery_id}"
+    return {
+        "content-type": "application/json",
+        "webhook-id": name,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(name, at, body),
+    }
