@@ -1,10 +1,12 @@
 """Least privilege on real PostgreSQL: each role does its work as it does it in production, and nothing else."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from starlette.testclient import TestClient
 
 from db import (
     cases,
@@ -12,6 +14,7 @@ from db import (
     images,
     outbox,
     pauses,
+    people,
     policies,
     queue,
     reviews,
@@ -21,9 +24,12 @@ from db import (
     versions,
 )
 from db.changes import Budget
+from db.console.app import build
+from db.console.settings import ConsoleSettings
 from db.errors import DatabaseError
 from db.images import Failure, NewImage
 from db.outbox import Patience
+from db.review_settings import ReviewSettings
 from db.reviews import Decision
 from db.scores import Provenance, Scored
 from db.session import Database
@@ -156,6 +162,45 @@ def test_a_reviewer_decides_and_writes_no_score(owner: Database, become: Callabl
         "INSERT INTO retention_pass VALUES ('mine')",
     ):
         denied(reviewer, statement)
+
+
+def test_the_console_does_all_that_it_does_as_a_reviewer(owner: Database, become: Callable[[str], Database]) -> None:
+    score(owner, "a")
+    reviewer = become("reviewer")
+    with reviewer.writing() as session:
+        people.add(session, "lee", "lead", "correct horse battery")
+    app = build(reviewer, ConsoleSettings(), ReviewSettings(blind_share=0))
+    browser = TestClient(app, base_url="http://localhost", follow_redirects=False)
+
+    def post(path: str, **form: object) -> int:
+        token = re.search(r'name="form_token" value="(\w+)"', browser.get("/look").text)
+        return browser.post(path, data={"form_token": token[1] if token else ""} | form).status_code
+
+    for word, status in (("wrong", 403), ("correct horse battery", 303)):
+        assert post("/sign-in", name="lee", password=word) == status
+    assert post("/next") == 303
+    assert browser.get("/cases/1").status_code == 200
+    assert post("/cases/1/photos/1/heatmap") == 303
+    assert post("/cases/1/decide", decision="confirmed", version=1) == 303
+    assert post("/cases/1/undo", version=2) == 303
+    assert post("/cases/1/decide", decision="dismissed", version=3) == 303
+    assert post("/cases/1/appeal", version=4, reason="look again") == 303
+    assert post("/samples/next") == 303
+    assert post("/people/add", name="bob", role="reviewer") == 200
+    assert post("/people/disable", name="bob") == 303
+    assert [browser.get(path).status_code for path in ("/", "/audit", "/people", "/samples", "/help")] == [200] * 5
+    assert post("/password", old="correct horse battery", new="another horse battery") == 303
+    assert post("/sign-out") == 303
+    for statement in (
+        "UPDATE people SET role = 'lead'",
+        "DELETE FROM people",
+        "UPDATE audit_log SET who = 'bob'",
+        "DELETE FROM audit_log",
+        "UPDATE sign_ins SET expires_at = '2100-01-01'",
+    ):
+        denied(reviewer, statement)
+    for role in ("worker", "policy", "readonly", "uploader"):
+        denied(become(role), "SELECT password FROM people")
 
 
 def test_policy_sets_thresholds_and_decides_no_case(owner: Database, become: Callable[[str], Database]) -> None:

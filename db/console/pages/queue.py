@@ -42,7 +42,7 @@ def show(visit: Visit) -> Response:
         done=done,
         choices=choices(visit),
         blind={line.case.id for line in found if is_blind(visit, line.case)},
-        none=bool(visit.asked("none")),
+        nothing_free=bool(visit.asked("none")),
     )
 
 

@@ -73,14 +73,18 @@ async function goOn(event) {
   const page = new DOMParser().parseFromString(text, "text/html");
   const ready = new Map([...document.querySelectorAll("#ahead img")].map((photo) => [photo.getAttribute("src"), photo]));
   for (const photo of page.querySelectorAll("main .box.photo img")) {
-    const here = ready.get(photo.getAttribute("src"));
-    if (here) {
-      here.alt = photo.alt;
-      photo.replaceWith(here);
+    if (ready.has(photo.getAttribute("src"))) {
+      photo.dataset.ready = photo.getAttribute("src");
+      photo.removeAttribute("src"); // or it would be asked for as soon as it is on the page
     }
   }
   document.title = page.title;
   for (const part of ["header.top", ".backlog", "main"]) show(part, page);
+  for (const photo of document.querySelectorAll("[data-ready]")) {
+    const here = ready.get(photo.dataset.ready);
+    here.alt = photo.alt;
+    photo.replaceWith(here);
+  }
   if (answer.redirected) history.pushState({}, "", answer.url);
   document.querySelector("main").focus({ preventScroll: true });
   scrollTo(0, 0);

@@ -79,6 +79,7 @@ def test_the_next_case_is_kept_for_whoever_asked_and_the_other_gets_another(
     assert pat.post(f"/cases/{first}/leave").headers["location"] == "/"
     assert 'value="confirmed"' in sam.get(f"/cases/{first}").text
     assert pat.post("/next").headers["location"] == "/?none=1"
+    assert "No case is free for you now" in pat.get("/?none=1").text
 
 
 def test_a_case_shows_each_photo_on_its_scale_and_everything_that_happened(
