@@ -1,7 +1,7 @@
 """Images without a score and the reasons why: finding them, trying them again, or dropping them."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.orm import Session
@@ -10,10 +10,13 @@ from db.clock import moment
 from db.errors import NotFoundError
 from db.schema import Image
 
+#: Images without a score: given up, failed and tried again, or not to be scored at all.
+Kind = Literal["failed", "retrying", "not_scorable"]
 
-def list_failures(session: Session, limit: int, *, retrying: bool = False) -> list[Image]:
-    """Images that were given up (or, ``retrying``, that failed and are tried again), the latest first."""
-    statement = select(Image).where(_retrying() if retrying else _failed())
+
+def list_failures(session: Session, limit: int, kind: Kind = "failed") -> list[Image]:
+    """The images of one kind, the latest first."""
+    statement = select(Image).where(_of(kind))
     return list(session.scalars(statement.order_by(Image.changed_at.desc()).limit(limit)))
 
 
@@ -25,11 +28,11 @@ def show(session: Session, image_id: str) -> Image:
     return image
 
 
-def by_reason(session: Session, *, retrying: bool = False) -> dict[str, int]:
-    """How many images failed (or are tried again) for each reason, the most frequent first."""
+def by_reason(session: Session, kind: Kind = "failed") -> dict[str, int]:
+    """How many images of one kind there are for each reason, the most frequent first."""
     statement = (
         select(Image.reason, func.count())
-        .where(_retrying() if retrying else _failed())
+        .where(_of(kind))
         .group_by(Image.reason)
         .order_by(func.count().desc(), Image.reason)
     )
@@ -72,9 +75,11 @@ def _chosen(ids: Collection[str] | None, reason: str | None) -> list[ColumnEleme
     return chosen + ([Image.reason == reason] if reason is not None else [])
 
 
+def _of(kind: Kind) -> ColumnElement[bool]:
+    if kind == "retrying":
+        return (Image.state == "pending") & Image.reason.is_not(None)
+    return Image.state == kind
+
+
 def _failed() -> ColumnElement[bool]:
-    return Image.state == "failed"
-
-
-def _retrying() -> ColumnElement[bool]:
-    return (Image.state == "pending") & Image.reason.is_not(None)
+    return _of("failed")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Float, String, Text, case, column, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Float, String, Text, case, column, false, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import moment
@@ -52,12 +52,23 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an image in hand was not scored. ``retry_s``: when to try again; None: never."""
+    """Why an image in hand was not scored. ``retry_s``: when to try again; None: never.
+
+    ``out_of_domain``: nothing is wrong with it, but the detector is not for such photos.
+    """
 
     image_id: str
     reason: str
     detail: str
     retry_s: float | None = None
+    out_of_domain: bool = False
+
+    @property
+    def state(self) -> str:
+        """What the image is from now on."""
+        if self.retry_s is not None:
+            return "pending"
+        return "not_scorable" if self.out_of_domain else "failed"
 
 
 def check_id(name: str, value: object) -> str:
@@ -134,13 +145,13 @@ def put_back(session: Session, failures: Sequence[Failure], owner: str) -> None:
     if not failures:
         return
     columns = [column("id", String), column("reason", String), column("detail", Text), column("retry_s", Float)]
-    rows = given([*columns, column("final", Boolean)], [_row(failure) for failure in failures])
+    rows = given([*columns, column("state", String)], [_row(failure) for failure in failures])
     pause = moment(rows.c.retry_s)
     statement = (
         update(Image)
         .where(Image.id == rows.c.id, *_held_by(owner))
         .values(
-            state=case((rows.c.final, "failed"), else_="pending"),
+            state=rows.c.state,
             reason=rows.c.reason,
             detail=rows.c.detail,
             next_attempt_at=pause,
@@ -208,8 +219,8 @@ def _held_by(owner: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return Image.state == "pending", Image.lease_owner == owner
 
 
-def _row(failure: Failure) -> tuple[str, str, str, float, bool]:
-    return failure.image_id, failure.reason, failure.detail, failure.retry_s or 0.0, failure.retry_s is None
+def _row(failure: Failure) -> tuple[str, str, str, float, str]:
+    return failure.image_id, failure.reason, failure.detail, failure.retry_s or 0.0, failure.state
 
 
 def _check_same(session: Session, images: Sequence[NewImage]) -> None:

@@ -151,6 +151,12 @@ class Card(_Part):
             raise CheckpointError(f"checkpoint {source} has a card of format {card.format}, newer than {FORMAT}")
         return card
 
+    @property
+    def smallest_side(self) -> int:
+        """Of photos that the detector is for, as far as it was tried; 0 when it was not."""
+        sweep = self.findings.robustness if self.findings is not None else None
+        return sweep.smallest_side if sweep is not None else 0
+
     def json_text(self) -> str:
         """The card as it is stored, keys in a fixed order."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

@@ -5,6 +5,9 @@ Rates are shares from 0 to 1.
 
 from pydantic import BaseModel, ConfigDict, Field
 
+#: Below this share of what it finds in photos as they are, a detector sees next to nothing.
+_SEES = 0.25
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -32,6 +35,13 @@ class Sweep(_Part):
     reals: int
     fakes: int
     rows: tuple[Degraded, ...]
+
+    @property
+    def smallest_side(self) -> int:
+        """The smallest side of photos that it was tried on and still sees something in; 0 when none was tried."""
+        whole = next((row.tpr for row in self.rows if row.kind == "native"), 1.0)
+        seen = [row.level for row in self.rows if row.kind == "resize" and row.tpr >= _SEES * whole]
+        return min(seen, default=0)
 
 
 class Unknown(_Part):

@@ -51,12 +51,16 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded picture: ``pixels`` is (512, 512, 3) uint8 RGB; ``width`` and ``height`` are those of the file."""
+    """A decoded picture: ``pixels`` is (512, 512, 3) uint8 RGB; ``width`` and ``height`` are those of the file.
+
+    ``animated``: the pixels are those of the first of its frames.
+    """
 
     pixels: Pixels
     width: int
     height: int
     format: str
+    animated: bool = False
 
 
 def decode(data: bytes, limits: Limits = LIMITS) -> Picture:
@@ -68,7 +72,8 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Picture:
     """
     image = _checked(data, limits)
     width, height = image.size
-    return Picture(np.asarray(_whole(_canvas, image)), width, height, image.format or "")
+    animated = _animated(image, data, limits)
+    return Picture(np.asarray(_whole(_canvas, image)), width, height, image.format or "", animated)
 
 
 def upright(data: bytes, limits: Limits = LIMITS) -> Image.Image:
@@ -108,6 +113,16 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
         raise Rejected("not_an_image", "/".join(FORMATS), f"{len(data)} bytes of something else") from error
     except Exception as error:  # a header can break a plugin in any way
         raise _broken(error) from error
+
+
+def _animated(image: Image.Image, data: bytes, limits: Limits) -> bool:
+    """Of a JPEG more pictures are no animation: phones keep depth and the like there."""
+    if image.format != "GIF":
+        return image.format in ("PNG", "WEBP") and bool(getattr(image, "is_animated", False))
+    try:  # only a second frame tells, and looking for it may leave the file at any place
+        return bool(getattr(_open(data, limits), "is_animated", False))
+    except Exception:  # noqa: BLE001 - what comes after the first frame is broken, in any way
+        return False
 
 
 def _canvas(image: Image.Image) -> Image.Image:

@@ -24,7 +24,13 @@ _JPEG_QUALITY = 90
 def pixels(data: bytes) -> tuple[dict[str, Any], bytes]:
     """What is scored: 512×512×3 bytes."""
     picture = decode(data)
-    return {"width": picture.width, "height": picture.height, "format": picture.format}, picture.pixels.tobytes()
+    more = {"animated": picture.animated}
+    return {
+        "width": picture.width,
+        "height": picture.height,
+        "format": picture.format,
+        **more,
+    }, picture.pixels.tobytes()
 
 
 def preview(data: bytes) -> tuple[dict[str, Any], bytes]:

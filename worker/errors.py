@@ -24,6 +24,15 @@ class DecoderError(WorkerError):
         self.detail = detail
 
 
+class OutOfDomainError(WorkerError):
+    """A photo that the detector was not made for. ``reason`` is a code that can be counted."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
 class ScoringError(WorkerError):
     """A model that gave no usable score."""
 

@@ -44,7 +44,7 @@ class Isolation:
         """As `trainer.preprocess.decode`; raises `DecoderError` when it killed the child, or ran over a limit."""
         head, body = self._ask("pixels", data)
         pixels = np.frombuffer(body, dtype=np.uint8).reshape(SIZE, SIZE, 3)
-        return Picture(pixels, head["width"], head["height"], head["format"])
+        return Picture(pixels, head["width"], head["height"], head["format"], head["animated"])
 
     def preview(self, data: bytes) -> bytes:
         """A JPEG of at most 512×512 pixels for people to look at; raises as `decode` does."""

@@ -34,7 +34,7 @@ class Ended:
         """One of `metrics.OUTCOMES`."""
         if isinstance(self.result, Done):
             return "scored"
-        return "failed" if self.result.retry_s is None else "retried"
+        return "retried" if self.result.state == "pending" else self.result.state
 
 
 def record_done(session: Session, done: Sequence[Done]) -> None:

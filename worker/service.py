@@ -17,7 +17,7 @@ from db.scores import Scored
 from db.session import Database
 from trainer.errors import Rejected
 from trainer.preprocess import Picture, decode
-from worker import verdict
+from worker import domain, verdict
 from worker.batcher import Batcher
 from worker.errors import FetchError, StoppingError, WorkerError
 from worker.fetch import Fetcher
@@ -178,7 +178,9 @@ class Service:
             data = self.fetcher.fetch(job.url)
         suspect = job.losses > 0  # a worker was lost while it had this one in hand
         with stages.timed("decode"):
-            return data, self.isolation.decode(data) if suspect else decode(data)
+            picture = self.isolation.decode(data) if suspect else decode(data)
+        domain.check(picture, self.models.pair.active.scorer.card, self.settings.min_side)
+        return data, picture
 
     def _record(self, batch: list[Ended]) -> list[None]:
         """One transaction for a batch."""

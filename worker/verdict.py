@@ -4,7 +4,7 @@ import random
 
 from db.images import Failure, Job
 from trainer.errors import Rejected, TrainerError
-from worker.errors import DecoderError, FetchError
+from worker.errors import DecoderError, FetchError, OutOfDomainError
 from worker.settings import WorkerSettings
 
 #: No pause between tries is longer.
@@ -20,7 +20,8 @@ def failure(job: Job, error: Exception, settings: WorkerSettings) -> Failure:
     tried ``max_attempts`` times.
     """
     reason, detail, retried = _kind(job, error, settings)
-    return Failure(job.image_id, reason, _readable(detail), pause_s(job.tries, settings.retry_s) if retried else None)
+    retry_s = pause_s(job.tries, settings.retry_s) if retried else None
+    return Failure(job.image_id, reason, _readable(detail), retry_s, isinstance(error, OutOfDomainError))
 
 
 def pause_s(tries: int, first_s: float) -> float:
@@ -35,7 +36,7 @@ def _kind(job: Job, error: Exception, settings: WorkerSettings) -> tuple[str, st
     match error:
         case Rejected() if isinstance(error.__cause__, MemoryError):  # says nothing about the file
             return "out_of_memory", str(error), left
-        case Rejected():
+        case Rejected() | OutOfDomainError():
             return error.reason, str(error), False
         case FetchError():
             return error.reason, error.detail, error.transient and (left or not job.overdue)

@@ -7,11 +7,17 @@ import click
 
 from db import failures
 from db.cli import open_database
+from db.failures import Kind
 from db.output import emit, emit_json, json_option
 from db.schema import Image
 from db.settings import actor
 
 ids_argument = click.argument("image_ids", nargs=-1, metavar="[IMAGE]...")
+_EMPTY: dict[Kind, str] = {
+    "failed": "every image that was tried has a score",
+    "retrying": "nothing is tried again",
+    "not_scorable": "no image was left unscored on purpose",
+}
 reason_option = click.option("--reason", help="Those that failed for this reason, such as timeout.")
 
 
@@ -22,14 +28,17 @@ def failures_group() -> None:
 
 @failures_group.command("list")
 @click.option("--retrying", is_flag=True, help="Those that failed and are tried again, instead of those given up.")
+@click.option("--not-scorable", is_flag=True, help="Those that the model is not for, and those that were dropped.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
 @json_option
-def failures_list(*, retrying: bool, limit: int, as_json: bool) -> None:
+def failures_list(*, retrying: bool, not_scorable: bool, limit: int, as_json: bool) -> None:
     """Images without a score, the latest first."""
+    if retrying and not_scorable:
+        raise click.UsageError("say which: --retrying or --not-scorable")
+    kind: Kind = "retrying" if retrying else "not_scorable" if not_scorable else "failed"
     with open_database().reading() as session:
-        rows = [_row(image) for image in failures.list_failures(session, limit, retrying=retrying)]
-    empty = "nothing is tried again" if retrying else "every image that was tried has a score"
-    emit(rows, as_json=as_json, empty=empty)
+        rows = [_row(image) for image in failures.list_failures(session, limit, kind)]
+    emit(rows, as_json=as_json, empty=_EMPTY[kind])
 
 
 @failures_group.command("show")

@@ -69,7 +69,7 @@ def test_failures_are_listed_the_latest_first_and_bounded(database: Database) ->
 def test_failures_are_counted_by_reason(database: Database) -> None:
     with database.reading() as session:
         assert list(failures.by_reason(session).items()) == [("timeout", 2), ("truncated", 1)]
-        assert failures.by_reason(session, retrying=True) == {"http_status": 1}
+        assert failures.by_reason(session, "retrying") == {"http_status": 1}
 
 
 @pytest.mark.usefixtures("failed")

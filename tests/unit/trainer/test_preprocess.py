@@ -168,6 +168,17 @@ class TestEveryFormat:
 
         assert picture.format == named
         assert near(picture.pixels, RED)
+        assert picture.animated == (format_ != "MPO"), "where phones keep depth beside the photo"
+
+    @pytest.mark.parametrize("sample", ["JPEG", "PNG", "WEBP", "GIF"])
+    def test_a_photo_is_no_animation(self, sample: str) -> None:
+        assert not decode(SAMPLES[sample]).animated
+
+    @pytest.mark.parametrize("after", [b"\x00", b"\x2c" + bytes(9), b"\x21\xf9\x04", b"\x2c\xff\xff" * 5])
+    def test_rubbish_after_the_first_frame_of_a_gif_costs_no_photo(self, after: bytes) -> None:
+        whole = decode(SAMPLES["GIF"])
+        cut = decode(SAMPLES["GIF"].removesuffix(b";") + after)
+        assert np.array_equal(cut.pixels, whole.pixels)
 
     @pytest.mark.parametrize(
         ("mode", "left", "right", "expected_left", "expected_right"),

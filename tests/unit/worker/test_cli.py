@@ -253,6 +253,7 @@ def test_the_status_tells_what_waits_what_was_done_and_by_which_model(
         "workers": {"worker": 1},
         "failures": {"truncated": 1},
         "retrying": {},
+        "not_scorable": {},
         "requests": {"pending": 0, "done": 0, "failed": 0},
         "sweeper": {"leader": None, "last_sweep_s": None, "lag_s": 0.0},
         "paused": {},

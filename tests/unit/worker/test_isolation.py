@@ -60,6 +60,13 @@ def test_the_pixels_are_the_same(isolation: Isolation, photo: Path) -> None:
     assert (alone.width, alone.height, alone.format) == (here.width, here.height, here.format)
 
 
+def test_an_animation_is_known_as_one(isolation: Isolation) -> None:
+    out = io.BytesIO()
+    first, *others = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    first.save(out, format="GIF", save_all=True, append_images=others)
+    assert isolation.decode(out.getvalue()).animated
+
+
 def test_what_is_refused_is_refused_in_the_same_words(isolation: Isolation, photo: Path) -> None:
     for data in (b"<!doctype html>", photo.read_bytes()[:20000], b""):
         with pytest.raises(Rejected) as here:
