@@ -109,7 +109,11 @@ def _settings(kind: type[Environment]) -> list[Setting]:
     assert isinstance(tree, ast.ClassDef)
     found: list[Setting] = []
     for node in tree.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id in kind.model_fields:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and node.target.id in kind.model_fields
+        ):
             comment = _comment(lines, node.lineno - 1)
             if comment or not found:
                 found.append(Setting((node.target.id,), comment))
