@@ -1,6 +1,6 @@
 # `make help` lists the words. Everything lives in .venv; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu bench chaos soak lint format clean
+.PHONY: help demo test test-gpu bench chaos soak lint format docs secrets verify-deploy clean
 
 # The first Python that is new enough and can make environments.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -39,6 +39,16 @@ lint: $(READY) ## Style, types, and which room may know which
 format: $(READY) ## Put the code in shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(READY) ## The references of settings and commands in deploy/, made anew from the software
+	$(BIN)/python -m tests.deploy.docs
+
+secrets: ## New passwords for deploy/compose.yaml, in deploy/secrets
+	@deploy/secrets.sh
+
+verify-deploy: $(READY) ## What public tools say of deploy/: compose, kustomize, kubernetes-validate, promtool, systemd-analyze
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[verify]'
+	@$(BIN)/python -m tests.deploy.verify
 
 clean: ## Remove the environment and everything that was made here
 	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
