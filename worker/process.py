@@ -2,7 +2,8 @@
 
 import atexit
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import click
 from celery import signals
@@ -27,17 +28,27 @@ from worker.state import State
 from worker.sweeper import Senders, Sweeper
 
 
+class Beside(Protocol):
+    """A thread that works beside the queue."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Come to an end. Does not wait, since signal handlers call it."""
+
+    def join(self) -> None:
+        """Wait for that end."""
+
+
 class Process:
     """What this worker process runs; empty in any other process that imports the tasks."""
 
     health: Health | None = None
     service: Service | None = None
-    sweeper: Sweeper | None = None
-    rescorer: Rescorer | None = None
-    courier: Courier | None = None
     ending: Ending | None = None
-    gatherer: Gatherer | None = None
     exposition: Exposition | None = None
+    beside: Sequence[Beside] = ()
 
 
 def service() -> Service:
@@ -65,13 +76,16 @@ def _open(**_: Any) -> None:
 def _prepare(service: Service, health: Health) -> None:
     health.loaded(service.owner)
     Process.ending = Ending(service.let_go, health, service.settings.stop_s)
-    senders = Senders(send, send_requests)
-    Process.rescorer = Rescorer(service)
-    Process.courier = Courier(service.database, service.owner, service.settings)
-    Process.sweeper = Sweeper(app, service.database, service.owner, senders, service.settings)
-    if service.settings.metrics_port is not None:
-        Process.gatherer = Gatherer(service.database, service.owner, [CensusReading(), DriftReading()])
-        Process.exposition = Exposition(service.settings, State(service, health, Process.gatherer))
+    database, owner, settings = service.database, service.owner, service.settings
+    Process.beside = [
+        Sweeper(app, database, owner, Senders(send, send_requests), settings),
+        Rescorer(service),
+        Courier(database, owner, settings),
+    ]
+    if settings.metrics_port is not None:
+        gatherer = Gatherer(database, owner, [CensusReading(), DriftReading()])
+        Process.beside = [*Process.beside, gatherer]
+        Process.exposition = Exposition(settings, State(service, health, gatherer))
 
 
 def _fail(why: str) -> None:
@@ -93,47 +107,28 @@ def _log(loglevel: int | None = None, **_: Any) -> None:
 
 @signals.worker_ready.connect
 def _ready(**_: Any) -> None:
-    if Process.sweeper is not None:
-        Process.sweeper.start()
     if Process.service is not None:
         Process.service.models.start()
-    if Process.rescorer is not None:
-        Process.rescorer.start()
-    if Process.gatherer is not None:
-        Process.gatherer.start()
-    if Process.courier is not None:
-        Process.courier.start()
+    for each in Process.beside:
+        each.start()
 
 
 @signals.worker_shutting_down.connect
 def _stop(**_: Any) -> None:
     """At SIGTERM: Celery takes nothing more and waits for what is in hand; we see to it that this ends."""
-    if Process.sweeper is not None:
-        Process.sweeper.stop()
-    if Process.rescorer is not None:
-        Process.rescorer.stop()
-    if Process.gatherer is not None:
-        Process.gatherer.stop()
-    if Process.courier is not None:
-        Process.courier.stop()
+    for each in Process.beside:
+        each.stop()
     if Process.ending is not None:
         Process.ending.begin()
 
 
 @signals.worker_shutdown.connect
 def _close(**_: Any) -> None:
-    if Process.sweeper is not None:
-        Process.sweeper.stop()  # no signal may have said so: Celery also ends by itself, of an error
-        Process.sweeper.join()
-    if Process.rescorer is not None:
-        Process.rescorer.join()
-    if Process.gatherer is not None:
-        Process.gatherer.stop()
-        Process.gatherer.join()
+    for each in Process.beside:
+        each.stop()  # no signal may have said so: Celery also ends by itself, of an error
+    for each in Process.beside:
+        each.join()
     if Process.exposition is not None:
         Process.exposition.close()
-    if Process.courier is not None:
-        Process.courier.stop()
-        Process.courier.join()
     if Process.service is not None:
         Process.service.close()
