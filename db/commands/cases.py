@@ -9,6 +9,8 @@ from db.cli import open_database
 from db.output import emit, emit_json, json_option
 from db.schema import CASE_STATES, Case
 
+limit_option = click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+
 
 @click.group("cases")
 def cases_group() -> None:
@@ -18,13 +20,29 @@ def cases_group() -> None:
 @cases_group.command("list")
 @click.option("--state", type=click.Choice([*CASE_STATES, "all"]), default="open", show_default=True)
 @click.option("--policy", default=None, help="Only this policy's.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--order", type=click.Choice(["age", "score"]), default="age", show_default=True)
+@click.option("--after", type=int, metavar="CASE", help="The page after the one that ends with this case.")
+@limit_option
 @json_option
-def cases_list(*, state: str, policy: str | None, limit: int, as_json: bool) -> None:
-    """Cases, the oldest first."""
+def cases_list(
+    *, state: str, policy: str | None, order: cases.Order, after: int | None, limit: int, as_json: bool
+) -> None:
+    """Cases, the oldest first, or the highest score first."""
     with open_database().reading() as session:
-        found = cases.list_cases(session, None if state == "all" else state, policy, limit)
-        rows = [_case_row(line.case) | {"photos": line.photos, "highest": line.highest} for line in found]
+        wanted = None if state == "all" else state
+        found = cases.list_cases(session, wanted, policy, limit, order=order, after=after)
+        rows = [_line_row(line) for line in found]
+    emit(rows, as_json=as_json, empty="no such cases")
+
+
+@cases_group.command("search")
+@click.argument("account_prefix", metavar="ACCOUNT")
+@limit_option
+@json_option
+def cases_search(*, account_prefix: str, limit: int, as_json: bool) -> None:
+    """Cases of accounts whose id begins with ACCOUNT."""
+    with open_database().reading() as session:
+        rows = [_line_row(line) for line in cases.search(session, account_prefix, limit)]
     emit(rows, as_json=as_json, empty="no such cases")
 
 
@@ -51,6 +69,10 @@ def cases_show(*, case_id: int, as_json: bool) -> None:
     else:
         emit([row], as_json=False, empty="")
         emit(photos, as_json=False, empty="no photos")
+
+
+def _line_row(line: cases.CaseLine) -> dict[str, Any]:
+    return _case_row(line.case) | {"photos": line.photos, "highest": line.highest}
 
 
 def _case_row(case: Case) -> dict[str, Any]:
