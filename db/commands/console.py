@@ -29,6 +29,9 @@ def console(*, host: str, port: int, sign_in_link: str | None) -> None:
     settings, review = ConsoleSettings.load(), ReviewSettings.load()
     check_reach(host, settings)
     database = open_database()
+    with database.reading() as session:
+        if not people.listed(session):
+            click.echo("Nobody can sign in yet: unmask reviewer add NAME --role lead", err=True)
     address = settings.console_url.rstrip("/") or f"http://{_bracketed(host)}:{port}"
     if sign_in_link is not None:
         click.echo(new_link(database, sign_in_link, address, settings.console_link_s))

@@ -17,10 +17,10 @@ from db.console import cookies, words
 from db.console.door import Door, Page, refused
 from db.console.headers import Headers
 from db.console.pages import audit, cases, look, people, pictures, queue, samples, sign_in
-from db.console.pages.queue import DECIDERS
 from db.console.settings import ConsoleSettings
 from db.console.visit import Console, Visit
 from db.console.waiting import Waiting
+from db.console.working import DECIDERS
 from db.review_settings import ReviewSettings
 from db.schema import ROLES
 from db.session import Database

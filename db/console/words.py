@@ -8,7 +8,7 @@ _STEPS = ((86_400, "d"), (3600, "h"), (60, "min"))
 def age(seconds: float | None) -> str:
     """The two largest units would be noise: "3 d", "5 h", "12 min"."""
     if seconds is None:
-        return "–"  # noqa: RUF001 - a dash, as tables have
+        return "none"
     for step, unit in _STEPS:
         if seconds >= step:
             return f"{int(seconds // step)} {unit}"

@@ -1,36 +1,22 @@
 """A case: everything that a reviewer needs to decide it, and what they decide."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from db import audit, dossiers, pictures, queue, reviews
-from db.console.pages.queue import DECIDERS, choices, go_next, is_blind, is_mine, order_of, undoable
-from db.console.scale import Scale, scale
+from db import audit, dossiers, queue, reviews
+from db.console import photos
+from db.console.pages.queue import go_next
 from db.console.visit import Visit
-from db.dossiers import FlaggedPhoto
-from db.errors import ConflictError, NotFoundError, StaleError
-from db.pictures import HEATMAP, PHOTO, PictureState
+from db.console.working import DECIDERS, choices, find, is_blind, is_mine, order_of, undoable
+from db.errors import ConflictError, StaleError
 from db.reviews import DECIDED, Decision
-from db.schema import Case
 from db.timeline import timeline
 
 NOTE_LIMIT = 4000
 #: Events that tell a score: not for whoever decides blind.
 _SCORED = ("flagged",)
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A flagged photo on the page. Whoever is blind gets no scale."""
-
-    number: int
-    flagged: FlaggedPhoto
-    photo: PictureState
-    heatmap: PictureState
-    scale: Scale | None
 
 
 def show(visit: Visit) -> Response:
@@ -44,7 +30,7 @@ def show(visit: Visit) -> Response:
         context: dict[str, Any] = {
             "case": case,
             "blind": blind,
-            "photos": _shown(session, dossiers.photos(session, case_id), blind=blind),
+            "photos": photos.shown(session, case_id, blind=blind),
             "events": [event for event in timeline(session, case_id) if not blind or event.what not in _SCORED],
             "history": dossiers.history(session, case),
             "may_undo": is_mine(session, case, visit),
@@ -133,19 +119,11 @@ def ahead(visit: Visit) -> Response:
             but=(visit.number("case_id"),),
         )
         if found is not None:
-            _ask(session, visit, found)
+            photos.ask(session, found, visit.who.name)
             audit.note(session, visit.who.name, "prefetched", case_id=found)
     with visit.database.reading() as session:
-        photos = _shown(session, dossiers.photos(session, found), blind=True) if found is not None else []
-    return visit.page("ahead.html", case_id=found, photos=photos)
-
-
-def find(session: Session, case_id: int) -> Case:
-    """The case; raises `NotFoundError`."""
-    case = session.get(Case, case_id)
-    if case is None:
-        raise NotFoundError(f"case {case_id} is not in the record")
-    return case
+        shown = photos.shown(session, found, blind=True) if found is not None else []
+    return visit.page("ahead.html", case_id=found, photos=shown)
 
 
 def _hold(visit: Visit, case_id: int) -> str | None:
@@ -161,30 +139,10 @@ def _hold(visit: Visit, case_id: int) -> str | None:
     return None
 
 
-def _shown(session: Session, found: list[FlaggedPhoto], *, blind: bool) -> list[Shown]:
-    ids = {item.image.id for item in found}
-    photos, heatmaps = (pictures.states(session, ids, kind) for kind in (PHOTO, HEATMAP))
-    return [
-        Shown(
-            number,
-            item,
-            photos[item.image.id],
-            heatmaps[item.image.id],
-            None if blind else scale(item.version, item.score.score, item.threshold.value),
-        )
-        for number, item in enumerate(found, start=1)
-    ]
-
-
 def _seen(visit: Visit, case_id: int) -> None:
     """Before it is shown: it is in the log, and workers are asked for pictures that are missing."""
     with visit.database.writing() as session:
         blind = is_blind(visit, find(session, case_id))
         if visit.who.role in DECIDERS:
-            _ask(session, visit, case_id)
+            photos.ask(session, case_id, visit.who.name)
         audit.note(session, visit.who.name, "viewed", case_id=case_id, detail="blind" if blind else None)
-
-
-def _ask(session: Session, visit: Visit, case_id: int) -> None:
-    ids = [item.image.id for item in dossiers.photos(session, case_id)]
-    pictures.ask_missing(session, pictures.states(session, ids, PHOTO).values(), visit.who.name)

@@ -3,9 +3,8 @@
 from starlette.responses import Response
 
 from db import audit, dossiers, pictures
-from db.console.pages.cases import find
-from db.console.pages.queue import is_blind
 from db.console.visit import Visit
+from db.console.working import find, is_blind
 from db.errors import DeniedError, NotFoundError
 from db.pictures import HEATMAP, PHOTO
 

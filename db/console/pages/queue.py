@@ -6,16 +6,10 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from db import audit, cases, queue
-from db.blind import shown_blind
-from db.cases import CaseLine, Order
+from db.cases import CaseLine
 from db.console.visit import Visit, digits
-from db.schema import CASE_STATES, Case
-from db.standing import standing
-
-#: Who decides; auditors read.
-DECIDERS = ("reviewer", "lead")
-#: How somebody likes to work: it goes with them from case to case, in the address.
-_CHOICES = ("policy", "order")
+from db.console.working import choices, is_blind, order_of, undoable
+from db.schema import CASE_STATES
 
 
 def show(visit: Visit) -> Response:
@@ -72,36 +66,6 @@ def go_next(visit: Visit, *, decided: int | None = None, but: tuple[int, ...] = 
     after |= {"none": "1"} if case_id is None else {}
     path = f"/cases/{case_id}" if case_id is not None else "/"
     return visit.go(f"{path}?{urlencode(after)}" if after else path)
-
-
-def order_of(visit: Visit) -> Order:
-    """The oldest first, unless the highest score is asked for."""
-    return "score" if visit.asked("order") == "score" else "age"
-
-
-def choices(visit: Visit) -> dict[str, str]:
-    """What forms carry along."""
-    return {name: visit.asked(name) for name in _CHOICES if visit.asked(name)}
-
-
-def undoable(session: Session, visit: Visit) -> Case | None:
-    """The case that this person decided a moment ago, while it is theirs to take back."""
-    decided = digits(visit.asked("decided"))
-    case = session.get(Case, decided) if decided is not None else None
-    return case if case is not None and is_mine(session, case, visit) else None
-
-
-def is_mine(session: Session, case: Case, visit: Visit) -> bool:
-    """Whether the last decision of a case is this person's to take back: their own, or anybody's for a lead."""
-    last = standing(session, case.id)[-1:]
-    mine = bool(last) and (last[0].reviewer == visit.who.name or visit.who.role == "lead")
-    return mine and case.account_id is not None and visit.who.role != "auditor"
-
-
-def is_blind(visit: Visit, case: Case) -> bool:
-    """Whether this person decides this case without scores; once it is decided there is nothing to hide."""
-    share = visit.console.review.blind_share
-    return case.state == "open" and visit.who.role in DECIDERS and shown_blind(case.id, visit.who.name, share)
 
 
 def _listed(session: Session, visit: Visit, limit: int) -> list[CaseLine]:
