@@ -89,11 +89,12 @@ def add(session: Session, images: Sequence[NewImage], resend_s: float) -> list[s
         return []
     statement = (
         insert(session, Image)
-        .values([asdict(image) | {"next_attempt_at": moment(resend_s)} for image in images])
+        .values(next_attempt_at=moment(resend_s))
         .on_conflict_do_nothing(index_elements=["id"])
         .returning(Image.id)
     )
-    added = set(session.scalars(statement))
+    # As parameters: rows within the statement would make it another one each time, 20 times as dear to compile.
+    added = set(session.connection().scalars(statement, [asdict(image) for image in images]))
     _check_same(session, [image for image in images if image.id not in added])
     return [image.id for image in images if image.id in added]
 
