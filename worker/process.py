@@ -50,6 +50,8 @@ def _open(**_: Any) -> None:
         Process.health = Health(settings.run_dir)
         atexit.register(Process.health.remove)
         Process.service = Service.open(settings, _fail)
+        Process.courier = Courier(Process.service.database, Process.service.owner, settings)
+        Process.courier.listen()  # before anything can be flagged
     except (DbError, TrainerError, WorkerError) as error:
         sys.stderr.write(f"Error: {error}\n")
         raise SystemExit(2) from error
@@ -61,7 +63,6 @@ def _prepare(service: Service, health: Health) -> None:
     Process.ending = Ending(service.let_go, health, service.settings.stop_s)
     senders = Senders(send, send_requests)
     Process.rescorer = Rescorer(service)
-    Process.courier = Courier(service.database, service.owner, service.settings)
     Process.sweeper = Sweeper(app, service.database, service.owner, senders, service.settings)
 
 
