@@ -38,9 +38,14 @@ class Courier:
         self._owner = owner
         self._settings = settings
         self._trouble = Trouble(log, "the platform is told nothing")
-        self._switched_on = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="courier", daemon=True)
+
+    def listen(self) -> None:
+        """If there is somebody to tell, what becomes of cases from now on is written down."""
+        if self._settings.webhook_url is not None:
+            with self._database.writing() as session:
+                deliveries.switch_on(session)
 
     def start(self) -> None:
         """Begin, if there is somebody to tell."""
@@ -62,10 +67,7 @@ class Courier:
         with self._database.writing() as session:
             if not locks.hold(session, LOCK, self._owner, hold_s):
                 return False
-            if not self._switched_on:
-                deliveries.switch_on(session)
             message = deliveries.take(session, hold_s)
-        self._switched_on = True  # once: whoever switches it off means it
         if message is None:
             return False
         self._deliver(message)

@@ -67,20 +67,22 @@ def _open(**_: Any) -> None:
         Process.health = Health(settings.run_dir)
         atexit.register(Process.health.remove)
         Process.service = Service.open(settings, _fail)
+        courier = Courier(Process.service.database, Process.service.owner, settings)
+        courier.listen()  # before anything can be flagged
     except (DbError, TrainerError, WorkerError) as error:
         sys.stderr.write(f"Error: {error}\n")
         raise SystemExit(2) from error
-    _prepare(Process.service, Process.health)
+    _prepare(Process.service, Process.health, courier)
 
 
-def _prepare(service: Service, health: Health) -> None:
+def _prepare(service: Service, health: Health, courier: Courier) -> None:
     health.loaded(service.owner)
     Process.ending = Ending(service.let_go, health, service.settings.stop_s)
     database, owner, settings = service.database, service.owner, service.settings
     Process.beside = [
         Sweeper(app, database, owner, Senders(send, send_requests), settings),
         Rescorer(service),
-        Courier(database, owner, settings),
+        courier,
     ]
     if settings.metrics_port is not None:
         gatherer = Gatherer(database, owner, [CensusReading(), DriftReading()])

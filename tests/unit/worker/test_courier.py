@@ -70,6 +70,7 @@ def courier(database: Database, platform: Platform) -> Courier:
         }
     )
     courier = Courier(database, "me", settings)
+    courier.listen()
     assert courier.step() is False
     return courier
 
@@ -164,6 +165,7 @@ def test_it_runs_until_it_is_stopped_and_leaves_the_work_to_the_next(
 
 def test_without_a_url_nothing_is_begun(database: Database) -> None:
     courier = Courier(database, "me", WebhookSettings())
+    courier.listen()
     courier.start()
     courier.stop()
     courier.join()
@@ -229,7 +231,8 @@ def test_the_list_tells_what_came_of_each_and_the_dead_are_told_again(
 
 def test_switched_off_by_hand_it_stays_off(settings_database: Database, courier: Courier) -> None:
     CliRunner().invoke(webhook, ["off"], catch_exceptions=False)
-    courier.step()
+    flag(settings_database)
+    assert courier.step() is False
     with settings_database.reading() as session:
         assert not deliveries.switched_on(session)
     said = CliRunner().invoke(webhook, ["list"]).stdout
