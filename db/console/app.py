@@ -13,12 +13,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from db.console import cookies, words
-from db.console.door import Door, Page, refused
+from db.console import words
+from db.console.door import Door, Page, nobody, refused
 from db.console.headers import Headers
 from db.console.pages import audit, cases, look, people, pictures, queue, samples, sign_in
 from db.console.settings import ConsoleSettings
-from db.console.visit import Console, Visit
+from db.console.visit import Console
 from db.console.waiting import Waiting
 from db.console.working import DECIDERS
 from db.review_settings import ReviewSettings
@@ -86,7 +86,7 @@ def _lost(console: Console) -> Callable[[Request, Exception], Response]:
 
     def answer(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return refused(_nobody(console, request), "There is nothing here.", status)
+        return refused(nobody(console, request), "There is nothing here.", status)
 
     return answer
 
@@ -95,13 +95,9 @@ def _broken(console: Console) -> Callable[[Request, Exception], Response]:
     """A fault of ours: it is in the console's own log, and says nothing here."""
 
     def answer(request: Request, _error: Exception) -> Response:
-        return refused(_nobody(console, request), "Something went wrong here; the console's log says what.", 500)
+        return refused(nobody(console, request), "Something went wrong here; the console's log says what.", 500)
 
     return answer
-
-
-def _nobody(console: Console, request: Request) -> Visit:
-    return Visit(console, request, None, cookies.new_visit())
 
 
 def _templates() -> Environment:

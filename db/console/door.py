@@ -1,6 +1,7 @@
 """Every page's door: who may come in, that a form is this page's own, and what is said when something is refused."""
 
 import hmac
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -14,8 +15,9 @@ from db.console import cookies, form
 from db.console.form import FormError
 from db.console.identity import identify
 from db.console.visit import Console, Visit
-from db.errors import ConflictError, DatabaseAwayError, DbError, DeniedError, NotFoundError
+from db.errors import ConflictError, DatabaseAwayError, DatabaseError, DbError, DeniedError, NotFoundError
 
+log = logging.getLogger(__name__)
 CONFLICT = 409
 
 Handler = Callable[[Visit], Response]
@@ -26,7 +28,6 @@ _STATUS: tuple[tuple[type[DbError], int], ...] = (
     (ConflictError, CONFLICT),
     (DeniedError, 403),
     (FormError, 413),
-    (DatabaseAwayError, 503),
     (DbError, 400),
 )
 
@@ -53,9 +54,12 @@ class Door:
         try:
             fields = await form.read(request) if self._page.method == "POST" else {}
         except FormError as error:
-            visit = Visit(self._console, request, None, cookies.new_visit())
-            return refused(visit, str(error), 413)
-        return await run_in_threadpool(self._answer, request, fields)
+            return refused(nobody(self._console, request), str(error), 413)
+        try:
+            return await run_in_threadpool(self._answer, request, fields)
+        except DatabaseAwayError:
+            log.exception("no page without its database")  # whose address is nobody's business
+            return refused(nobody(self._console, request), "Nothing was saved. Try again in a moment.", 503)
 
     def _answer(self, request: Request, fields: dict[str, str]) -> Response:
         settings = self._console.settings
@@ -71,6 +75,8 @@ class Door:
     def _let_in(self, visit: Visit) -> Response:
         try:
             return self._stopped(visit) or self._page.handler(visit)
+        except DatabaseError:
+            raise
         except DbError as error:
             status = next(status for kind, status in _STATUS if isinstance(error, kind))
             return refused(visit, str(error), status)
@@ -92,6 +98,11 @@ def refused(visit: Visit, why: str, status: int) -> Response:
     case_id = visit.request.path_params.get("case_id")
     again = f"/cases/{case_id}" if status == CONFLICT and case_id is not None else None
     return visit.page("refused.html", status, why=why, status=status, again=again, kept=visit.form.get("note"))
+
+
+def nobody(console: Console, request: Request) -> Visit:
+    """A visit of which nothing is known, for answers that need nothing."""
+    return Visit(console, request, None, cookies.new_visit())
 
 
 def _is_ours(visit: Visit) -> bool:

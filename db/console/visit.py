@@ -73,7 +73,7 @@ class Visit:
 
     def asked(self, name: str) -> str:
         """A word of the form, or of the address."""
-        return self.form.get(name) or self.request.query_params.get(name, "")
+        return self.form.get(name) or self.request.query_params.get(name, "").replace("\0", "")
 
     def page(self, template: str, code: int = 200, **context: Any) -> HTMLResponse:
         """A page, or a part of one."""

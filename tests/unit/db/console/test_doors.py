@@ -10,8 +10,11 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from db.console.app import PAGES
+from db.console.app import PAGES, build
 from db.console.headers import HEADERS, Headers
+from db.console.settings import ConsoleSettings
+from db.review_settings import ReviewSettings
+from db.session import Database
 
 Open = Callable[..., Any]
 ALL, DECIDE, LEAD, LOG = "reviewer lead auditor", "reviewer lead", "lead", "lead auditor"
@@ -137,6 +140,16 @@ def test_a_fault_of_ours_carries_them_too() -> None:
     assert answer.status_code == 500
     assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
     assert "max-age" in answer.headers["strict-transport-security"]
+
+
+def test_a_database_that_is_away_is_said_and_its_address_is_not() -> None:
+    away = Database("postgresql://127.0.0.1:1/secret")
+    app = build(away, ConsoleSettings(), ReviewSettings())
+    browser = TestClient(app, base_url="http://localhost", cookies={"unmask": "x"})
+    for answer in (browser.get("/help"), browser.post("/next")):
+        assert (answer.status_code, "secret" in answer.text, "Try again" in answer.text) == (503, False, True)
+        assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+    away.close()
 
 
 def test_pages_are_kept_by_no_browser_and_scripts_only_while_they_are_the_same(sign_in: Open) -> None:
