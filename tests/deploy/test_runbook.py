@@ -22,7 +22,7 @@ from tests.deploy.docs import PROJECT
 RUNBOOK = (PROJECT / "deploy" / "RUNBOOK.md").read_text()
 RULES = yaml.safe_load((PROJECT / "deploy" / "prometheus" / "rules.yaml").read_text())
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
-BLOCKS = clilines.blocks(RUNBOOK, "sh")
+BLOCKS = list(dict.fromkeys(clilines.blocks(RUNBOOK, "sh")))
 #: As many as an FPR of 0.4 may be measured on.
 PHOTOS = 8
 #: A busy machine takes its time to load torch.
