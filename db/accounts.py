@@ -75,6 +75,7 @@ def close_cases(session: Session, which: ColumnElement[bool]) -> int:
             changed_at=moment(),
             held_by=None,
             held_until=None,
+            second=False,
         )
         .returning(Case.id)
         .execution_options(synchronize_session=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.cases import Order
 from db.clock import moment
@@ -79,14 +79,15 @@ def backlog(session: Session) -> Backlog:
     """How much waits, at a glance."""
     counts = select(Case.policy, func.count()).where(Case.state == "open").group_by(Case.policy)
     by_policy: dict[str, int] = dict(session.execute(counts.order_by(Case.policy)).all())
-    held = _count(session, Case.held_by.is_not(None), Case.held_until > moment())
+    held = _count(session, Case.state == "open", Case.held_by.is_not(None), Case.held_until > moment())
+    unsure = _count(session, Case.second)  # only open ones are; said just so, or PostgreSQL would not use its index
     oldest = session.execute(select(func.min(Case.created_at), moment()).where(Case.state == "open")).one()
     oldest_s = (oldest[1] - oldest[0]).total_seconds() if oldest[0] is not None else None
-    return Backlog(sum(by_policy.values()), held, _count(session, Case.second.is_(True)), oldest_s, by_policy)
+    return Backlog(sum(by_policy.values()), held, unsure, oldest_s, by_policy)
 
 
-def _count(session: Session, *which: ColumnElement[bool]) -> int:
-    return session.scalar(select(func.count(Case.id)).where(Case.state == "open", *which)) or 0
+def _count(session: Session, *which: ColumnElement[bool] | InstrumentedAttribute[bool]) -> int:
+    return session.scalar(select(func.count(Case.id)).where(*which)) or 0
 
 
 def _waiting(policy: str | None, but: Collection[int]) -> Select[int]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from db import queue, reviews
+from db import accounts, queue, reviews
 from db.cases import list_cases
 from db.clock import moment
 from db.errors import ConflictError, HeldError, NotFoundError, SecondPersonError
@@ -180,6 +180,13 @@ def test_the_backlog_counts_what_waits_and_for_how_long(
     assert (found.open, found.held, found.unsure, found.by_policy) == (3, 1, 1, {"default": 2, "vip": 1})
     assert found.oldest_s is not None
     assert 3600 <= found.oldest_s < 3660
+
+
+def test_an_account_that_is_forgotten_waits_for_nobody(database: Database, open_case: OpenCase, decide: Decide) -> None:
+    decide(open_case("ada"), "pat", "unsure")
+    accounts.forget(database, "ada")
+    with database.reading() as session:
+        assert queue.backlog(session) == queue.Backlog(0, 0, 0, None, {})
 
 
 def release(database: Database, case_id: int, reviewer: str) -> None:
