@@ -27,6 +27,7 @@ ROWS = {
     "thresholds": "(id, policy, version_id, value, author, reason) VALUES (1, 'default', 1, 0.5, 'ada', '')",
     "cases": "(id, account_id, policy) VALUES (1, 'account', 'default')",
     "flags": "(case_id, image_id, score_id, threshold_id) VALUES (1, 'a', 1, 1)",
+    "looks": "(image_id, hash, mirrored) VALUES ('a', 'x', 'y')",
     "reviews": "(case_id, reviewer, decision, blind) VALUES (1, 'ada', 'dismissed', true)",
     "retention_pass": "(name) VALUES ('retention')",
     "previews": "(image_id, kind) VALUES ('a', 'photo')",
@@ -40,7 +41,7 @@ ROWS = {
     "schema_support": "(revision) VALUES ('0000')",
 }
 #: Tables that the first schema had not.
-NEWER = ("locks", "schema_support", "promotions", "reference_sets", "pauses", "rescores", "retention_pass")
+NEWER = ("locks", "schema_support", "promotions", "reference_sets", "pauses", "rescores", "retention_pass", "looks")
 
 
 def test_the_migrated_schema_is_the_codes(database: Database) -> None:

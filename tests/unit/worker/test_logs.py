@@ -27,7 +27,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     root = logging.getLogger()
     before = root.handlers[:], root.level
     for hooked in (sys, threading):
-        monkeypatch.setattr(hooked, "excepthook", hooked.excepthook)  # type: ignore[attr-defined]  # both have one
+        monkeypatch.setattr(hooked, "excepthook", hooked.excepthook)
     stream = io.StringIO()
     root.handlers = []  # pytest's own would be closed
     logs.configure(LogSettings(log_format="json"), stream=stream)
