@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import moment
-from db.schema import Appeal, Case, Image, Preview, Request
+from db.schema import Appeal, Case, Image, Look, Preview, Request
 from db.session import Database
 
 #: Images in one transaction.
@@ -56,6 +56,7 @@ def erase(session: Session, image_ids: Sequence[Any]) -> int:
     asked = update(Request).where(Request.image_id.in_(image_ids), Request.state == "pending")
     pictures = len(session.scalars(gone.returning(Preview.id)).all())
     session.execute(asked.values(state="failed", reason="erased"))
+    session.execute(delete(Look).where(Look.image_id.in_(image_ids)))  # a face could be found again by it
     session.execute(update(Image).where(Image.id.in_(image_ids)).values(_anonymous()))
     return pictures
 

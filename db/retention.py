@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from db import accounts
 from db.accounts import BATCH, close_cases
 from db.clock import moment
-from db.schema import Case, Flag, Image, Preview, Request, RetentionPass, Sample, Score
+from db.schema import Case, Flag, Image, Look, Preview, Request, RetentionPass, Sample, Score
 from db.session import Database
 from db.settings import Environment
 
@@ -119,6 +119,6 @@ def _close(session: Session, ids: Sequence[Any]) -> None:
 
 def _delete_records(session: Session, ids: Sequence[Any]) -> None:
     with deleting(session):
-        for table in (Score, Preview, Request):
+        for table in (Score, Preview, Request, Look):
             session.execute(delete(table).where(table.image_id.in_(ids)))
         session.execute(delete(Image).where(Image.id.in_(ids)))

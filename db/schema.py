@@ -303,6 +303,17 @@ class Flag(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=now())
 
 
+class Look(Base):
+    """A flagged photo's perceptual hash, and its mirror image's (see `db.lookalikes`); erased with the account."""
+
+    __tablename__ = "looks"
+
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    mirrored: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
 class Review(Base):
     """What a person decided about a case, and whether they saw the score when they did. Append-only."""
 

@@ -5,17 +5,21 @@ change should have seen can slip past it.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnClause, Integer, String, column, select, update
 from sqlalchemy.orm import Session
 
+from db import lookalikes
 from db.cases import Flagged, raise_flags
 from db.clock import moment
 from db.force import InForce, in_force
 from db.insert import given, insert
 from db.schema import Image, Score
+
+#: Two hashes, as `db.lookalikes.keep` takes them.
+Looks = bytes
 
 #: An image that the active version has not scored, since that has just changed, waits so long for a worker with it.
 _SWITCH_S = 2.0
@@ -36,6 +40,8 @@ class Scored:
     width: int
     height: int
     beside: float | None = None
+    #: What it looks like, where the worker thought that it may be flagged: see `db.lookalikes`.
+    looks: Looks | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,9 @@ def record(
     _mark_scored(session, [item for item in ordered if item.image_id in active])
     _let_go(session, [item.image_id for item in ordered if item.image_id not in active])
     if not now.flagging_paused:
-        raise_flags(session, _flagged(ordered, active, new, now))
+        flagged = _flagged(ordered, active, new, now)
+        raise_flags(session, flagged)
+        _keep_looks(session, ordered, {item.image_id for item in flagged})
     return [item.image_id for item in ordered if (item.image_id, made_by.version_id) in new]
 
 
@@ -170,6 +178,10 @@ def _flagged(
         if threshold is not None and score_id is not None and active[item.image_id] >= threshold.value:
             flagged.append(Flagged(item.image_id, score_id, threshold.id))
     return flagged
+
+
+def _keep_looks(session: Session, scored: Sequence[Scored], flagged: Collection[str]) -> None:
+    lookalikes.keep(session, {item.image_id: item.looks for item in scored if item.looks and item.image_id in flagged})
 
 
 def scores_of(session: Session, image_id: str) -> list[Score]:

@@ -1,12 +1,13 @@
 """Which versions this process scores with: the active one, and a shadow beside it; followed without a restart."""
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from db import pauses, rescores, versions
+from db import pauses, rescores, thresholds, versions
 from db.errors import DatabaseError
 from db.scores import Provenance
 from db.session import Database
@@ -79,6 +80,8 @@ class Models:
         self.taking = True
         #: Whether a backfill is under way.
         self.rescoring = False
+        #: The lowest score that flags by any policy.
+        self.flags_from = math.inf
 
     @classmethod
     def open(cls, settings: WorkerSettings, database: Database) -> Self:
@@ -119,6 +122,8 @@ class Models:
             serving = versions.serving(session)
             paused = "scoring" in pauses.standing(session)
             self.rescoring = rescores.running(session)
+            standing = thresholds.standing(session, serving.active.id) if serving is not None else {}
+        self.flags_from = min((threshold.value for threshold in standing.values()), default=math.inf)
         if serving is not None:
             self._change(serving)
             self.taking = not paused and self.pair.active.served.id == serving.active.id

@@ -17,11 +17,12 @@ from db.scores import Scored
 from db.session import Database
 from trainer.errors import Rejected
 from trainer.preprocess import Picture, decode
-from worker import domain, verdict
+from worker import domain, looks, verdict
 from worker.batcher import Batcher
 from worker.errors import FetchError, StoppingError, WorkerError
 from worker.fetch import Fetcher
 from worker.isolation import Isolation
+from worker.looks import looks_of
 from worker.models import Models
 from worker.outage import Outage
 from worker.outcome import Done, Ended, record_done
@@ -58,6 +59,7 @@ class Service:
         self.outage = Outage(self._given_up)
         self._broken = broken
         self._held: set[str] = set()
+        self._looks = looks.available()
         self._tally = Tally(settings.log_images_per_s)
         models.broken = self._break
         self._leases: Batcher[str, Job | None] = Batcher("lease", self._take, _SQL_BATCH)
@@ -168,6 +170,7 @@ class Service:
             width=picture.width,
             height=picture.height,
             beside=said.beside,
+            looks=looks_of(picture.pixels) if self._looks and said.score >= self.models.flags_from else None,
         )
         return Done(scored, said.pair)
 

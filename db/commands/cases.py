@@ -6,6 +6,7 @@ import click
 
 from db import cases
 from db.cli import open_database
+from db.lookalikes import MAX_BITS, clusters
 from db.output import emit, emit_json, json_option
 from db.schema import CASE_STATES, Case
 
@@ -84,3 +85,25 @@ def _case_row(case: Case) -> dict[str, Any]:
         "reason": case.reason,
         "opened_at": case.created_at,
     }
+
+
+@cases_group.command("clusters")
+@click.option(
+    "--max-bits", type=click.IntRange(0, 256), default=MAX_BITS, show_default=True, help="Of 256, that differ."
+)
+@json_option
+def cases_clusters(*, max_bits: int, as_json: bool) -> None:
+    """Cases of several accounts whose flagged photos look alike: one face, many accounts.
+
+    By a perceptual hash that survives another size, another encoding and a mirror, and hardly a crop. A likeness is a
+    reason to look at cases together, and proves nothing.
+    """
+    with open_database().reading() as session:
+        found = clusters(session, max_bits)
+    rows = [
+        {"cluster": number, "case": member.case_id, "account": member.account_id, "policy": member.policy}
+        | {"state": member.state}
+        for number, group in enumerate(found, 1)
+        for member in group
+    ]
+    emit(rows, as_json=as_json, empty="no two accounts' flagged photos look alike")

@@ -38,6 +38,8 @@ GRANT INSERT (account_id, policy), UPDATE (version, changed_at) ON cases TO unma
 GRANT SELECT ON promotions, pauses TO unmask_worker;
 GRANT SELECT, UPDATE ON rescores TO unmask_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON locks TO unmask_worker;
+GRANT SELECT, INSERT ON looks TO unmask_worker;
+GRANT SELECT ON looks TO unmask_reviewer, unmask_policy;
 -- For metrics: how often people decided which way, and neither who nor why.
 GRANT SELECT (decision) ON reviews TO unmask_worker;
 GRANT SELECT, INSERT ON webhook_switch TO unmask_worker;

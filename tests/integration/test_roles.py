@@ -82,7 +82,7 @@ def score(database: Database, *ids: str) -> None:
         images.add(session, [NewImage(image_id, "ada", "a.jpg") for image_id in ids], -60)
         outbox.take_due(session, 10, Patience(0, 0))
         images.lease(session, ids, "worker", 300)
-        found = [Scored(image_id, "default", 0.9, "f" * 64, 1000, 640, 480) for image_id in ids]
+        found = [Scored(i, "default", 0.9, "f" * 64, 1000, 640, 480, looks=bytes(64)) for i in ids]
         scores.record(session, found, Provenance(1, "eager-fp32", "cpu"))
 
 

@@ -9,7 +9,7 @@ import click
 from db import cases as record
 from db.cases import FlagLine
 from db.cli import open_database
-from db.commands.cases import cases_list, cases_search, cases_show
+from db.commands.cases import cases_clusters, cases_list, cases_search, cases_show
 from db.output import emit, json_option
 from db.session import Database
 from db.versions import list_versions
@@ -23,6 +23,7 @@ def cases() -> None:
 cases.add_command(cases_list)
 cases.add_command(cases_show)
 cases.add_command(cases_search)
+cases.add_command(cases_clusters)
 
 
 @cases.command()

@@ -12,7 +12,7 @@ from db.clock import UtcDateTime, now
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

@@ -74,5 +74,12 @@ def test_the_level_is_that_of_a_change_which_chance_would_not_make(shift: float,
     assert distance(counts(1, 0), counts(2, shift, size)).level == level
 
 
+def test_what_chance_makes_of_few_photos_is_no_change_however_high_the_index() -> None:
+    uneven = {number: 16 if number % 2 else 6 for number in range(10)}
+    found = distance(dict.fromkeys(range(10), 1000), uneven)
+    assert found.psi > 0.2
+    assert (found.p_value > 0.5, found.level) == (True, "stable")
+
+
 def test_the_gap_is_looked_for_everywhere() -> None:
     assert ks([(10, 0), (0, 10), (10, 10)], 20, 20) == 0.5

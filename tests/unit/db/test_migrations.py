@@ -27,6 +27,7 @@ ROWS = {
     "thresholds": "(id, policy, version_id, value, author, reason) VALUES (1, 'default', 1, 0.5, 'ada', '')",
     "cases": "(id, account_id, policy) VALUES (1, 'account', 'default')",
     "flags": "(case_id, image_id, score_id, threshold_id) VALUES (1, 'a', 1, 1)",
+    "looks": "(image_id, hash, mirrored) VALUES ('a', 'x', 'y')",
     "reviews": "(id, case_id, reviewer, decision, blind) VALUES (1, 1, 'ada', 'dismissed', true)",
     "appeals": "(case_id, review_id, author) VALUES (1, 1, 'ada')",
     "draws": "(id, policy, version_id, threshold_id, stratum, low, high, since, until, population, drawn, author) "
@@ -53,7 +54,7 @@ ROWS = {
 }
 #: Tables that the first schema had not.
 NEWER = (
-    "locks", "schema_support", "promotions", "reference_sets", "pauses", "rescores", "retention_pass",
+    "locks", "schema_support", "promotions", "reference_sets", "pauses", "rescores", "retention_pass", "looks",
     "appeals", "draws", "samples", "verdicts", "webhook_switch", "deliveries",
     "people", "sign_ins", "sign_in_links", "sign_in_tries", "audit_log",
 )  # fmt: skip
