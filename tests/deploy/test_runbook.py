@@ -28,7 +28,7 @@ PHOTOS = 8
 #: A busy machine takes its time to load torch.
 PATIENCE_S = 240
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)  # the first block waits for the whole installation
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,11 @@ def findings(folder: Path) -> Iterator[Finding]:
 
 
 def _compose(_folder: Path) -> Iterator[Finding]:
-    tool = _first(*(Tool((*name, "version"), name) for name in (("docker", "compose"), ("docker-compose",))))
-    tool = tool or _first(Tool(("podman-compose", "version"), ("podman-compose",)))
+    tool = _first(
+        Tool(("docker", "compose", "version"), ("docker", "compose")),
+        Tool(("docker-compose", "version"), ("docker-compose",)),
+        Tool(("podman-compose", "version"), ("podman-compose",)),
+    )
     for name, files in {"compose.yaml": ["compose.yaml"], "with a GPU": ["compose.yaml", "compose.gpu.yaml"]}.items():
         chosen = [part for file in files for part in ("-f", str(DEPLOY / file))]
         yield _ask(name, tool, [*chosen, "config"])
@@ -71,7 +74,11 @@ def _kubernetes(folder: Path) -> Iterator[Finding]:
 def _schemas(name: str, built: Path) -> Iterator[Finding]:
     """The real schemas; KEDA's kinds are not among them, and the tool says so."""
     beside = Path(sys.executable).parent / "kubernetes-validate"
+<<<<<<< HEAD
     tool = _first(Tool((str(beside),), (str(beside),)))
+=======
+    tool = _first(Tool((str(beside), "--version"), (str(beside),)))
+>>>>>>> h-d
     for version in KUBERNETES:
         said = f"k8s/{name}, schemas of Kubernetes {version}"
         yield _ask(said, tool, ["--strict", "--quiet", "-k", version, str(built)])
