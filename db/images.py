@@ -108,7 +108,7 @@ def lease(
     """
     free = (
         select(Image.id)
-        .where(Image.id.in_(ids), Image.state == "pending", not_in_hand())
+        .where(Image.id.in_(ids), _is_pending(), not_in_hand())
         .order_by(Image.id)
         .with_for_update(skip_locked=True)
     )
@@ -146,7 +146,11 @@ def put_back(session: Session, failures: Sequence[Failure], owner: str) -> None:
     if not failures:
         return
     columns = [column("id", String), column("reason", String), column("detail", Text), column("retry_s", Float)]
+<<<<<<< HEAD
     rows = given([*columns, column("state", String)], [_row(failure) for failure in failures])
+=======
+    rows = given(session, [*columns, column("final", Boolean)], [_row(failure) for failure in failures])
+>>>>>>> h-b
     pause = moment(rows.c.retry_s)
     statement = (
         update(Image)
@@ -217,7 +221,16 @@ def not_in_hand() -> ColumnElement[bool]:
 
 
 def _held_by(owner: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return Image.state == "pending", Image.lease_owner == owner
+    return _is_pending(), Image.lease_owner == owner
+
+
+def _is_pending() -> ColumnElement[bool]:
+    """Of images that are looked up by their ids, and hidden from the index of those that are due.
+
+    With statistics from before a backfill, PostgreSQL would rather read every pending image for each lease: beside
+    100,000 that takes 80 ms, and by their ids 10.
+    """
+    return Image.state.concat("") == "pending"
 
 
 def _row(failure: Failure) -> tuple[str, str, str, float, str]:

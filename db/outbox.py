@@ -70,7 +70,7 @@ def _due() -> tuple[ColumnElement[bool], ...]:
 
 
 def _postpone(session: Session, pauses: Sequence[tuple[str, float]]) -> None:
-    rows = given([column("id", String), column("pause_s", Float)], pauses)
+    rows = given(session, [column("id", String), column("pause_s", Float)], pauses)
     statement = (
         update(Image).where(Image.id == rows.c.id).values(next_attempt_at=moment(rows.c.pause_s), sends=Image.sends + 1)
     )

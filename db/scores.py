@@ -109,11 +109,10 @@ def _row(image_id: str, score: float, made_by: Provenance) -> dict[str, Any]:
 def _insert_rows(session: Session, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], int]:
     statement = (
         insert(session, Score)
-        .values(rows)
         .on_conflict_do_nothing(index_elements=["image_id", "version_id"])
         .returning(Score.image_id, Score.version_id, Score.id)
     )
-    return {(row.image_id, row.version_id): row.id for row in session.execute(statement)}
+    return {(row.image_id, row.version_id): row.id for row in session.connection().execute(statement, rows)}
 
 
 def _scores_of(
@@ -132,7 +131,9 @@ def _mark_scored(session: Session, scored: Sequence[Scored]) -> None:
         return
     columns: list[ColumnClause[Any]] = [column("id", String), column("sha256", String)]
     columns += [column(name, Integer) for name in ("bytes", "width", "height")]
-    rows = given(columns, [(item.image_id, item.sha256, item.bytes, item.width, item.height) for item in scored])
+    rows = given(
+        session, columns, [(item.image_id, item.sha256, item.bytes, item.width, item.height) for item in scored]
+    )
     statement = (
         update(Image)
         .where(Image.id == rows.c.id, Image.state != "scored")

@@ -16,11 +16,11 @@ DISTINCT = 256
 _QUALITY = 90
 
 
-def make(folder: Path, count: int, side: int = 800) -> list[Path]:
-    """So many files of ``side`` × ``side`` pixels below ``folder``; about 150 kB each at 800."""
+def make(folder: Path, count: int, size: tuple[int, int] = (800, 800)) -> list[Path]:
+    """So many files of that width and height in pixels below ``folder``; about 150 kB each at 800×800."""
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(cores()) as pool:
-        originals = list(pool.map(lambda seed: _jpeg(seed, side), range(min(count, DISTINCT))))
+        originals = list(pool.map(lambda seed: _jpeg(seed, size), range(min(count, DISTINCT))))
         paths = [folder / f"{number:06}.jpg" for number in range(count)]
         for path, data in zip(paths, _numbered(originals, count), strict=True):
             path.write_bytes(data)
@@ -34,11 +34,11 @@ def _numbered(originals: list[bytes], count: int) -> Iterator[bytes]:
         yield data[:2] + comment + data[2:]
 
 
-def _jpeg(seed: int, side: int) -> bytes:
+def _jpeg(seed: int, size: tuple[int, int]) -> bytes:
     """Smooth shapes with fine noise on them: compresses about as photos do."""
     random = np.random.default_rng(seed)
-    shapes = Image.fromarray(random.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((side, side))
-    pixels = np.asarray(shapes, dtype=np.float32) + random.normal(0, 5, (side, side, 1))
+    shapes = Image.fromarray(random.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(size)
+    pixels = np.asarray(shapes, dtype=np.float32) + random.normal(0, 5, (size[1], size[0], 1))
     buffer = io.BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()

@@ -16,7 +16,7 @@ from worker.scorer import Scorer
 #: The quickest of timm's test networks at 512×512 pixels: 14 ms an image on one core.
 BACKBONE = "test_byobnet"
 _HIDDEN = 16
-_HALF = (0.5, 0.5, 0.5)
+HALF = (0.5, 0.5, 0.5)
 #: How far the logits of the pictures lie apart: far enough that a score of another picture is noticed.
 _SPREAD = 1.5
 
@@ -25,10 +25,10 @@ def make(path: Path, pictures: dict[str, bytes], seed: int) -> dict[str, float]:
     """Write a checkpoint, the same for the same seed; returns the score of each picture."""
     torch.manual_seed(seed)
     backbone = build_backbone(BACKBONE)
-    detector = Detector(backbone, Head(embedding_size(backbone), _HIDDEN, 0.0), _HALF, _HALF).eval()
+    detector = Detector(backbone, Head(embedding_size(backbone), _HIDDEN, 0.0), HALF, HALF).eval()
     pixels = {name: decode(data).pixels for name, data in pictures.items()}
     _spread(detector, list(pixels.values()))
-    save(detector, _card(detector), path)
+    save(detector, card(detector, "chaos", BACKBONE, _HIDDEN), path)
     scorer = Scorer.open(path, "cpu", engine="eager")
     return {name: scorer.score([each])[0] for name, each in pixels.items()}
 
@@ -45,23 +45,24 @@ def _spread(detector: Detector, pixels: Sequence[Pixels]) -> None:
         last.bias.sub_(middle).mul_(scale)
 
 
-def _card(detector: Detector) -> Card:
+def card(detector: Detector, name: str, backbone: str, hidden: int) -> Card:
+    """What a checkpoint with random weights says of itself."""
     return Card(
-        name="chaos",
+        name=name,
         created="2026-01-01T00:00:00+00:00",
         input_size=SIZE,
         preprocess=FINGERPRINT,
         interpolation="bilinear",
         backbone=BackboneCard(
-            name=BACKBONE,
+            name=backbone,
             weights="random",
             sha256=digest(detector.backbone),
             embedding_size=embedding_size(detector.backbone),
-            mean=_HALF,
-            std=_HALF,
+            mean=HALF,
+            std=HALF,
             included=True,
         ),
-        head=HeadCard(hidden=_HIDDEN, dropout=0.0, parameters=trainable_parameters(detector)),
+        head=HeadCard(hidden=hidden, dropout=0.0, parameters=trainable_parameters(detector)),
         training=TrainingCard(
             steps=0, batch=1, learning_rate=1.0, optimizer="none", loss="none", seed=0, final_loss=0.0
         ),

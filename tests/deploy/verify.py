@@ -74,11 +74,7 @@ def _kubernetes(folder: Path) -> Iterator[Finding]:
 def _schemas(name: str, built: Path) -> Iterator[Finding]:
     """The real schemas; KEDA's kinds are not among them, and the tool says so."""
     beside = Path(sys.executable).parent / "kubernetes-validate"
-<<<<<<< HEAD
-    tool = _first(Tool((str(beside),), (str(beside),)))
-=======
     tool = _first(Tool((str(beside), "--version"), (str(beside),)))
->>>>>>> h-d
     for version in KUBERNETES:
         said = f"k8s/{name}, schemas of Kubernetes {version}"
         yield _ask(said, tool, ["--strict", "--quiet", "-k", version, str(built)])

@@ -2,8 +2,10 @@
 
 import csv
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -64,13 +66,30 @@ def _enqueue_manifest(path: Path) -> None:
 def _rows(path: Path) -> Iterator[NewImage]:
     """Checked rows; raises `UsageError` naming the line that is wrong."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with _opened(path) as file:
             reader = csv.DictReader(file)
             _check_columns(path, reader.fieldnames or ())
             for row in reader:
                 yield _image(path, reader.line_num, row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"manifest {path} is not a readable CSV file: {error}") from error
+
+
+def _opened(path: Path) -> AbstractContextManager[TextIO]:
+    """With a bar on a terminal that says how much has been read."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return progress.open(
+        path,
+        "rt",
+        newline="",
+        encoding="utf-8-sig",
+        description=path.name,
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def _check_columns(path: Path, columns: object) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import Connection, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -421,3 +421,27 @@ def test_an_image_is_overdue_once_it_came_in_long_ago(database: Database, add_im
         session.execute(update(Image).where(Image.id == "old").values(created_at=moment(-100)))
         jobs = images.lease(session, ["old", "new"], "worker", 300, deadline_s=50)
     assert {job.image_id: job.overdue for job in jobs} == {"old": True, "new": False}
+
+
+# Plans
+
+
+@pytest.mark.parametrize("migrated", ["postgresql"], indirect=True)
+def test_a_backfill_that_statistics_do_not_know_of_yet_slows_no_lease_down(database: Database) -> None:
+    """Each lease would read all that are due, and throw away all but its own."""
+    many = "INSERT INTO images (id, account_id, url, state) SELECT 'old-' || n, 'acc', 'a.jpg', 'scored'"
+    with database.writing() as session:
+        session.execute(text(f"{many} FROM generate_series(1, 5000) AS n"))
+        session.execute(text("ANALYZE images"))
+    plans: list[str] = []
+
+    def explain(connection: Connection, cursor: Any, sql: str, parameters: Any, *_: Any) -> None:  # noqa: ARG001
+        cursor.execute(f"EXPLAIN {sql}", parameters)
+        plans.extend(line for (line,) in cursor.fetchall())
+
+    event.listen(database.engine, "before_cursor_execute", explain)
+    lease(database, *(f"new-{number}" for number in range(16)))
+    put_back(database, Failure("new-1", "timeout", "", 1.0))
+    event.remove(database.engine, "before_cursor_execute", explain)
+    assert any("pk_images" in line for line in plans)
+    assert not [line for line in plans if "ix_images_due" in line]

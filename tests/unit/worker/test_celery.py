@@ -1,5 +1,6 @@
 """The app is found by its name, loses nothing that it can keep, and takes its broker from the settings."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,19 @@ def test_the_broker_comes_from_the_settings_and_its_url_may_be_a_secret_file(tmp
         [sys.executable, "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
     assert asked.stdout == "redis://:secret@elsewhere:6380/2\n"
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_that_have_nothing_to_do_sleep_in_workers_unless_told_otherwise(
+    given: dict[str, str], expected: str
+) -> None:
+    program = """
+import os, sys
+from worker.celery import app
+print(os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules)
+app.loader.import_default_modules()
+print(os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules)
+"""
+    kept = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", program], env=kept | given, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{given.get('OMP_WAIT_POLICY')} False", f"{expected} True"]

@@ -1,0 +1,82 @@
+"""How long one upload waits for its score: on an idle worker, and beside others that come when they come."""
+
+import random
+import time
+from collections.abc import Callable
+
+import numpy as np
+from sqlalchemy import text
+
+from tests.benchmarks import detectors
+from tests.benchmarks.contestants import Ours, Uploads, bare
+from tests.benchmarks.measured import Measured, in_turns, ratio
+from tests.benchmarks.stand import PATIENCE_S, Stand, stand
+
+ROUNDS = 25
+#: Shares of what the worker can do, and how many images come at each.
+LOADS, IMAGES = (0.25, 0.5, 0.9), 200
+_CAPACITY_IMAGES = 64
+_POLL_S = 0.002
+
+#: On the database's clock, so that looking costs nothing meanwhile.
+_LATENCIES = text(
+    "SELECT extract(epoch FROM changed_at - created_at) FROM images WHERE id = ANY(:ids) AND state = 'scored'"
+)
+
+
+def measure() -> list[Measured]:
+    """In pairs with the work itself, one image at a time; then percentiles by load (open loop, Poisson)."""
+    with stand(detectors.FULL) as place, place.worker() as worker, bare(place, "auto") as loop:
+        uploads = Uploads(place)
+        pairs = in_turns(lambda: _alone_s(uploads), lambda: loop.cost(1, batch=1).seconds, ROUNDS)
+        capacity = Ours(worker, uploads).cost(_CAPACITY_IMAGES).rate
+        loads = [one for load in LOADS for one in _under(place, uploads, load, capacity)]
+    ours_ms = 1000 * float(np.median([one for one, _ in pairs]))
+    return [
+        Measured("latency of one image, idle worker", ours_ms, "ms (median)", key="latency_idle_ms"),
+        ratio("the same, of decode and forward pass", pairs, "≤ 1.3", "latency_ratio"),
+        *loads,
+    ]
+
+
+def _alone_s(uploads: Uploads) -> float:
+    """From before the upload's transaction until its score is seen in SQL."""
+    start = time.perf_counter()
+    image = {uploads.one()}
+    _until(lambda: not uploads.pending(image))
+    return time.perf_counter() - start
+
+
+def _under(place: Stand, uploads: Uploads, load: float, capacity: float) -> list[Measured]:
+    ids = _poisson(uploads, load * capacity)
+    _until(lambda: not uploads.pending(ids))
+    with place.database.reading() as session:
+        latencies = [float(one) for one in session.scalars(_LATENCIES, {"ids": list(ids)})]
+    return [
+        Measured(
+            f"latency at {load:.0%} load, p{p}",
+            1000 * float(np.percentile(latencies, p)),
+            "ms",
+            key=f"latency_{load:.0%}_p{p}_ms".replace("%", ""),
+        )
+        for p in (50, 95, 99)
+    ]
+
+
+def _poisson(uploads: Uploads, rate: float) -> set[str]:
+    """Uploads at moments that have nothing to do with each other; late ones follow at once."""
+    chance = random.Random(0)  # noqa: S311 - the same moments each time are the point
+    due, ids = time.perf_counter(), set()
+    for _ in range(IMAGES):
+        due += chance.expovariate(rate)
+        time.sleep(max(0.0, due - time.perf_counter()))
+        ids.add(uploads.one())
+    return ids
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not happened():
+        if time.monotonic() > end:
+            raise TimeoutError(f"no score within {PATIENCE_S:g} s")
+        time.sleep(_POLL_S)

@@ -1,0 +1,91 @@
+"""A worker behind its queue, from the upload to the score in SQL: against the bare loop, and against other servers.
+
+Photos by path, 32 in flight, 16 a batch, one image a message. Engine by engine, both sides with the same one; peers
+have PyTorch, as "eager" has.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from tests.benchmarks import detectors, peers
+from tests.benchmarks.contestants import Bare, Ours, Uploads, bare
+from tests.benchmarks.cost import Cost, cpu_s, peak_mb
+from tests.benchmarks.measured import Measured, average, difference, in_turns, ratio
+from tests.benchmarks.stand import Stand, stand
+
+#: Images in a round of the real network and of the tiny one: a few seconds each, on two cores.
+IMAGES, TINY_IMAGES = 64, 192
+ROUNDS, PEER_ROUNDS, PEER_S = 7, 3, 12.0
+_IDLE_S = 5.0
+
+#: Engines by what they are called in the table, with what their keys end in.
+ENGINES = {"openvino": "", "eager": "_eager"}
+_TO_BARE = "≥ 0.97"
+_TO_PEERS = {"openvino": "≥ 1.25", "eager": "≥ 1"}
+
+
+def measure() -> list[Measured]:
+    """Images a second and processor time, in pairs of rounds."""
+    if why := peers.missing():
+        click.echo(f"worker: no peers, {why}", err=True)
+    with stand(detectors.FULL) as place:
+        found = [one for engine in ENGINES for one in _engine(place, engine)]
+    with stand(detectors.TINY) as place:
+        return found + _overhead(place)
+
+
+def _engine(place: Stand, engine: str) -> list[Measured]:
+    key = ENGINES[engine]
+    with _contest(place, engine) as (ours, loop):
+        pairs = in_turns(lambda: ours.cost(IMAGES), lambda: loop.cost(IMAGES), ROUNDS)
+        beside = [] if peers.missing() else _peers(place, engine, lambda: ours.cost(IMAGES))
+        memory_mb = peak_mb(ours.pid)
+    rates = [(one.rate, two.rate) for one, two in pairs]
+    costs = [(one.cpu_ms, two.cpu_ms) for one, two in pairs]
+    return [
+        average(f"worker, {engine}", "images/s", [one for one, _ in rates], key=f"images_per_s{key}"),
+        average(f"bare loop, {engine}", "images/s", [two for _, two in rates], key=f"bare_images_per_s{key}"),
+        ratio(f"worker, {engine}: images/s of the bare loop", rates, _TO_BARE, f"ratio_to_bare{key}"),
+        ratio(f"worker, {engine}: processor time of the bare loop", costs, key=f"cpu_ratio_to_bare{key}"),
+        *beside,
+        Measured(f"worker, {engine}: memory at its peak", memory_mb, "MB", limit="≤ 1300 MB", key=f"peak_mb{key}"),
+    ]
+
+
+def _peers(place: Stand, engine: str, ours: Callable[[], Cost]) -> list[Measured]:
+    """Against each; and the least ratio, which is to the best of them."""
+    found = []
+    for name, called in peers.NAMES.items():
+        pairs = [(ours().rate, peers.cost(name, place.photos, PEER_S).rate) for _ in range(PEER_ROUNDS)]
+        found.append(average(called, "images/s", [two for _, two in pairs]))
+        found.append(ratio(f"worker, {engine}: images/s of {called}", pairs))
+    best = min(found[1::2], key=lambda one: one.value)
+    name = f"worker, {engine}: images/s of the best peer"
+    to_best = Measured(
+        name, best.value, best.unit, best.low, best.high, _TO_PEERS[engine], f"ratio_to_best_peer{ENGINES[engine]}"
+    )
+    return [*found, to_best]
+
+
+def _overhead(place: Stand) -> list[Measured]:
+    """What an image costs beside fetch, decoding and forward pass: plain where these are small, and nothing spins."""
+    with _contest(place, "eager", OMP_NUM_THREADS="1") as (ours, loop):
+        pairs = in_turns(lambda: ours.cost(TINY_IMAGES), lambda: loop.cost(TINY_IMAGES), ROUNDS)
+        start, before_s = time.perf_counter(), cpu_s(ours.pid)
+        time.sleep(_IDLE_S)
+        idle_ms = 1000 * (cpu_s(ours.pid) - before_s) / (time.perf_counter() - start)
+    costs = [(one.cpu_ms, two.cpu_ms) for one, two in pairs]
+    name = "worker: an image's processor time beside fetch, decoding and forward pass"
+    return [
+        difference(name, "ms", costs, "≤ 1 ms", "overhead_ms"),
+        Measured("worker: processor time while nothing happens", idle_ms, "ms/s", key="idle_ms_per_s"),
+    ]
+
+
+@contextmanager
+def _contest(place: Stand, engine: str, **environment: str) -> Iterator[tuple[Ours, Bare]]:
+    with place.worker(UNMASK_ENGINE=engine, **environment) as worker, bare(place, engine, **environment) as loop:
+        yield Ours(worker, Uploads(place)), loop

@@ -1,0 +1,21 @@
+"""Checkpoints with random weights: what they say means nothing, and takes as long as any."""
+
+from pathlib import Path
+
+import torch
+
+from tests.chaos.detector import HALF, card
+from trainer.checkpoint import save
+from trainer.model import HIDDEN, Detector, Head, build_backbone, embedding_size
+
+#: The paper's network; and the quickest of timm's test networks, beside which everything else is easy to see.
+FULL, TINY = "efficientnet_b1", "test_byobnet"
+
+
+def make(path: Path, backbone: str) -> Path:
+    """Write a checkpoint of that network with the paper's head; the same each time."""
+    torch.manual_seed(0)
+    network = build_backbone(backbone)
+    detector = Detector(network, Head(embedding_size(network), HIDDEN, 0.0), HALF, HALF).eval()
+    save(detector, card(detector, backbone, backbone, HIDDEN), path)
+    return path
