@@ -146,11 +146,7 @@ def put_back(session: Session, failures: Sequence[Failure], owner: str) -> None:
     if not failures:
         return
     columns = [column("id", String), column("reason", String), column("detail", Text), column("retry_s", Float)]
-<<<<<<< HEAD
-    rows = given([*columns, column("state", String)], [_row(failure) for failure in failures])
-=======
-    rows = given(session, [*columns, column("final", Boolean)], [_row(failure) for failure in failures])
->>>>>>> h-b
+    rows = given(session, [*columns, column("state", String)], [_row(failure) for failure in failures])
     pause = moment(rows.c.retry_s)
     statement = (
         update(Image)
