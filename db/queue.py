@@ -61,10 +61,11 @@ def hold(session: Session, case_id: int, reviewer: str, lease_s: float) -> None:
     _keep(session, case_id, reviewer, lease_s)
 
 
-def release(session: Session, case_id: int, reviewer: str) -> None:
-    """Let others have it, if this person has it."""
-    given_up = update(Case).where(Case.id == case_id, Case.held_by == reviewer)
-    session.execute(given_up.values(held_by=None, held_until=None).execution_options(synchronize_session=False))
+def release(session: Session, case_id: int, reviewer: str) -> bool:
+    """Let others have it, if this person has it; whether they had."""
+    given_up = update(Case).where(Case.id == case_id, Case.held_by == reviewer).returning(Case.id)
+    given_up = given_up.values(held_by=None, held_until=None).execution_options(synchronize_session=False)
+    return session.scalar(given_up) is not None
 
 
 def check_free(session: Session, case: Case, reviewer: str) -> None:

@@ -102,8 +102,8 @@ def leave(visit: Visit) -> Response:
     """Let others have it."""
     case_id = visit.number("case_id")
     with visit.database.writing() as session:
-        queue.release(session, case_id, visit.who.name)
-        audit.note(session, visit.who.name, "left", case_id=case_id)
+        if queue.release(session, case_id, visit.who.name):
+            audit.note(session, visit.who.name, "left", case_id=case_id)
     return go_next(visit, but=(case_id,)) if visit.asked("then") == "next" else visit.go("/")
 
 
