@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import func, select, update
 
@@ -11,6 +12,8 @@ from db.clock import moment
 from db.schema import Case, Review, SignIn
 from db.session import Database
 
+#: Browsers are slow where machines are busy.
+pytestmark = pytest.mark.timeout(600)
 Visit = Callable[..., Page]
 Flag = Callable[..., None]
 #: What would run, or break out, if it were not escaped.
