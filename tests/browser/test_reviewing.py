@@ -131,6 +131,7 @@ def test_an_appeal_goes_to_somebody_else(record: Database, visit: Visit, flag: F
     flag("ada", "a")
     pat = visit("pat")
     pat.keyboard.press("n")
+    expect(pat.get_by_role("heading", name="ada")).to_be_visible()
     pat.keyboard.press("f")
     expect(pat.get_by_text("No case is free for you now")).to_be_visible()
     pat.goto("/cases/1")
@@ -150,6 +151,7 @@ def test_keys_walk_through_the_photos_and_ask_for_a_heatmap(visit: Visit, flag: 
     flag("ada", "a", "b", "c")
     page = visit("pat")
     page.keyboard.press("n")
+    expect(page.get_by_role("heading", name="ada")).to_be_visible()
     for key, photo in (("j", 2), ("j", 3), ("j", 3), ("k", 2)):
         page.keyboard.press(key)
         expect(page.locator(f"#photo-{photo}")).to_be_focused()
