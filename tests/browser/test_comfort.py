@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+#: Browsers are slow where machines are busy.
+pytestmark = pytest.mark.timeout(600)
 Visit = Callable[..., Page]
 Flag = Callable[..., None]
 AXE = Path(__file__).parent / "axe.min.js"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import func, select, update
 
@@ -11,6 +12,8 @@ from db.clock import moment
 from db.schema import Case, Review, SignIn
 from db.session import Database
 
+#: Browsers are slow where machines are busy.
+pytestmark = pytest.mark.timeout(600)
 Visit = Callable[..., Page]
 Flag = Callable[..., None]
 #: What would run, or break out, if it were not escaped.
@@ -128,6 +131,7 @@ def test_an_appeal_goes_to_somebody_else(record: Database, visit: Visit, flag: F
     flag("ada", "a")
     pat = visit("pat")
     pat.keyboard.press("n")
+    expect(pat.get_by_role("heading", name="ada")).to_be_visible()
     pat.keyboard.press("f")
     expect(pat.get_by_text("No case is free for you now")).to_be_visible()
     pat.goto("/cases/1")
@@ -147,6 +151,7 @@ def test_keys_walk_through_the_photos_and_ask_for_a_heatmap(visit: Visit, flag: 
     flag("ada", "a", "b", "c")
     page = visit("pat")
     page.keyboard.press("n")
+    expect(page.get_by_role("heading", name="ada")).to_be_visible()
     for key, photo in (("j", 2), ("j", 3), ("j", 3), ("k", 2)):
         page.keyboard.press(key)
         expect(page.locator(f"#photo-{photo}")).to_be_focused()
