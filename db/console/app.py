@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from db.console import words
 from db.console.door import Door, Page, nobody, refused
 from db.console.headers import Headers
-from db.console.pages import audit, cases, look, people, pictures, queue, samples, sign_in
+from db.console.pages import audit, cases, health, look, people, pictures, queue, samples, sign_in
 from db.console.settings import ConsoleSettings
 from db.console.visit import Console
 from db.console.waiting import Waiting
@@ -30,6 +30,7 @@ READ_LOG = ("lead", "auditor")
 _PICTURE = "/cases/{case_id:int}/photos/{flag_id:int}/{kind}"
 
 PAGES = (
+    Page("GET", "/healthz", health.show),
     Page("GET", "/sign-in", sign_in.show),
     Page("POST", "/sign-in", sign_in.with_password),
     Page("GET", "/link/{token}", sign_in.show_link),

@@ -10,9 +10,6 @@ import click
 
 from worker.cli import root
 
-#: Words that the design has and this branch has not yet; each is checked from the day that it is there.
-COMING = {"console", "review"}
-
 
 def blocks(text: str, language: str) -> list[str]:
     """The fenced blocks of a language in Markdown."""
@@ -47,8 +44,6 @@ def in_document(node: Any) -> Iterator[list[str]]:
 
 def wrong(words: Sequence[str]) -> str | None:
     """What is wrong with a command, if anything: a word, an option or a number of arguments that does not exist."""
-    if words[1:2] and words[1] in COMING and words[1] not in root.list_commands(click.Context(root)):
-        return None
     try:
         _walk(root, list(words[1:]), " ".join(words))
     except click.UsageError as error:

@@ -15,12 +15,6 @@ YAML = sorted([*PROJECT.glob("deploy/*.yaml"), *PROJECT.glob("deploy/k8s/**/*.ya
 UNITS = sorted(PROJECT.glob("deploy/systemd/*.service"))
 #: What compose.yaml takes from its environment for itself, or the documents use as an example.
 OF_COMPOSE = {"UNMASK_MEDIA", "UNMASK_TAG", "UNMASK_X", "UNMASK_X_FILE", "UNMASK_", "UNMASK_KEEP_"}
-#: Settings that other branches bring, and the file that brings each.
-COMING = {
-    "UNMASK_METRICS_HOST": "worker/metrics.py",
-    "UNMASK_METRICS_PORT": "worker/metrics.py",
-    "UNMASK_CONSOLE_URL": "db/console/settings.py",
-}
 
 
 def name_of(path: Path) -> str:
@@ -44,7 +38,7 @@ def test_every_setting_that_the_code_names_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, *YAML, *UNITS, PROJECT / "deploy/docker/Dockerfile"], ids=name_of)
 def test_every_setting_that_is_used_exists(path: Path) -> None:
-    known = known_settings() | OF_COMPOSE | {name for name, file in COMING.items() if not (PROJECT / file).exists()}
+    known = known_settings() | OF_COMPOSE
     used = set(re.findall(r"\bUNMASK_[A-Z_]*", path.read_text()))
     assert {name for name in used if name not in known and name.removesuffix("_FILE") not in known} == set()
 

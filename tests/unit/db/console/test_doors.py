@@ -20,6 +20,7 @@ Open = Callable[..., Any]
 ALL, DECIDE, LEAD, LOG = "reviewer lead auditor", "reviewer lead", "lead", "lead auditor"
 #: Which roles may ask; nobody at all needs to be signed in for "".
 MAY = {
+    "GET /healthz": "",
     "GET /sign-in": "",
     "POST /sign-in": "",
     "GET /link/{token}": "",
