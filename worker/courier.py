@@ -13,6 +13,7 @@ from db import deliveries, locks
 from db.deliveries import Message
 from db.errors import DatabaseError
 from db.session import Database
+from worker import metrics
 from worker.outage import Trouble
 from worker.settings import WebhookSettings
 
@@ -103,6 +104,7 @@ class Courier:
                 deliveries.done(session, message.id)
             else:
                 tries_left = message.attempts < self._settings.webhook_max_attempts
+                metrics.webhook_retries.inc(int(tries_left))
                 deliveries.failed(session, message.id, why, pause_s(message.attempts) if tries_left else None)
 
     def _post(self, message: Message) -> str | None:

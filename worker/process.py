@@ -20,6 +20,7 @@ from worker.errors import WorkerError
 from worker.exposition import Exposition
 from worker.gatherer import Gatherer
 from worker.health import Health
+from worker.people_readings import DeliveriesReading, LiveReading
 from worker.readings import CensusReading, DriftReading
 from worker.rescorer import Rescorer
 from worker.service import Service
@@ -85,7 +86,7 @@ def _prepare(service: Service, health: Health, courier: Courier) -> None:
         courier,
     ]
     if settings.metrics_port is not None:
-        gatherer = Gatherer(database, owner, [CensusReading(), DriftReading()])
+        gatherer = Gatherer(database, owner, [CensusReading(), DriftReading(), LiveReading(), DeliveriesReading()])
         Process.beside = [*Process.beside, gatherer]
         Process.exposition = Exposition(settings, State(service, health, gatherer))
 

@@ -40,8 +40,10 @@ GRANT SELECT, UPDATE ON rescores TO unmask_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON locks TO unmask_worker;
 GRANT SELECT, INSERT ON looks TO unmask_worker;
 GRANT SELECT ON looks TO unmask_reviewer, unmask_policy;
--- For metrics: how often people decided which way, and neither who nor why.
+-- For metrics: how often people decided which way, and neither who nor why; what was drawn, and judged without scores.
 GRANT SELECT (decision) ON reviews TO unmask_worker;
+GRANT SELECT ON draws, samples TO unmask_worker;
+GRANT SELECT (id, sample_id, verdict) ON verdicts TO unmask_worker;
 GRANT SELECT, INSERT ON webhook_switch TO unmask_worker;
 GRANT SELECT, UPDATE (state, attempts, reason, next_attempt_at, changed_at) ON deliveries TO unmask_worker;
 

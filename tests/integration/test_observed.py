@@ -47,7 +47,10 @@ CONTRACT = {
     "unmask_sweeper_lag_seconds": ("gauge", set()),
     "unmask_drift_psi": ("gauge", {"policy"}),
     "unmask_flagged_share": ("gauge", {"policy"}),
+    "unmask_live_precision": ("gauge", {"policy"}),
+    "unmask_live_fpr": ("gauge", {"policy"}),
     "unmask_webhook_retries": ("counter", set()),
+    "unmask_webhook_dead_letters": ("gauge", set()),
     "unmask_refused_messages": ("counter", {"reason"}),
     "unmask_shadow_failures": ("counter", set()),
 }
