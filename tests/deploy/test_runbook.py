@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,15 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def installation(
-    photo: Path, tiny_checkpoint: Path, other_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+    photo: Path,
+    tiny_checkpoint: Path,
+    other_checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    valkey: Callable[[], AbstractContextManager[ValkeyServer]],
 ) -> Iterator[Installation]:
     """Two models, of which the second was promoted; two thresholds; photos that were scored, one that failed."""
     folder = tmp_path_factory.mktemp("installation")
-    with ValkeyServer(save="") as broker:
+    with valkey() as broker:
         found = Installation(folder, _environment(folder, f"{broker.connection_url}/0"))
         _photos(photo, folder)
         found.unmask("db", "upgrade")
