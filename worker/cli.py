@@ -63,7 +63,7 @@ COMMANDS = {
         "Let a version score what others have scored, while workers have nothing else to do.",
     ),
     "cases": ("worker.commands.cases:cases", "Flagged accounts, for people to decide."),
-    "console": ("db.commands.console:console", "Serve the web console, in which reviewers decide."),
+    "console": ("db.commands.console:console", "Serve the console: reviewers decide, leads manage, auditors read."),
     "reviewer": ("db.commands.reviewer:reviewer", "People who may sign in to the console, and in which role."),
     "review": (
         "worker.commands.review:review",

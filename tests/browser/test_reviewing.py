@@ -20,6 +20,12 @@ Flag = Callable[..., None]
 HOSTILE = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
+def press(page: Page, key: str) -> None:
+    """Once the page's script is there to hear it: a heading may be seen before."""
+    page.wait_for_load_state()
+    page.keyboard.press(key)
+
+
 def decisions(record: Database) -> list[tuple[int, str, str]]:
     with record.reading() as session:
         statement = select(Review.case_id, Review.reviewer, Review.decision).order_by(Review.id)
@@ -35,19 +41,19 @@ def test_ten_cases_are_decided_with_keys_only_and_the_last_is_taken_back(
     page.goto("/")
     page.get_by_label("Name").focus()
     page.keyboard.type("pat")
-    page.keyboard.press("Tab")
+    press(page, "Tab")
     page.keyboard.type("correct horse battery")
-    page.keyboard.press("Enter")
+    press(page, "Enter")
     page.wait_for_url(re.compile(r"/$"))
-    page.keyboard.press("n")
+    press(page, "n")
     for number in range(1, 11):
         expect(page.get_by_role("heading", name=f"account {number}", exact=True)).to_be_visible()
         expect(page.locator(".box.photo img")).to_be_visible()
-        page.keyboard.press("frs"[number % 3])
+        press(page, "frs"[number % 3])
     expect(page.get_by_text("No case is free for you now")).to_be_visible()
     said = [decision for _, _, decision in decisions(record)]
     assert said == [("confirmed", "dismissed", "unsure")[number % 3] for number in range(1, 11)]
-    page.keyboard.press("u")
+    press(page, "u")
     expect(page.get_by_role("heading", name="account 10", exact=True)).to_be_visible()
     assert decisions(record)[-1] == (10, "pat", "undone")
 
@@ -56,11 +62,11 @@ def test_a_decision_is_taken_back_from_the_next_cases_page(record: Database, vis
     flag("ada", "a")
     flag("bea", "b")
     page = visit("pat")
-    page.keyboard.press("n")
+    press(page, "n")
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
-    page.keyboard.press("f")
+    press(page, "f")
     expect(page.get_by_role("heading", name="bea")).to_be_visible()
-    page.keyboard.press("u")
+    press(page, "u")
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
     assert [decision for _, _, decision in decisions(record)] == ["confirmed", "undone"]
 
@@ -69,12 +75,12 @@ def test_the_next_cases_photo_is_there_before_it_is_asked_for(visit: Visit, flag
     flag("ada", "a")
     flag("bea", "b")
     page = visit("pat")
-    page.keyboard.press("n")
+    press(page, "n")
     expect(page.locator("#ahead img")).to_have_count(1)
     page.wait_for_load_state("networkidle")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.resource_type))
-    page.keyboard.press("r")
+    press(page, "r")
     expect(page.get_by_role("heading", name="bea")).to_be_visible()
     expect(page.locator(".box.photo img")).to_be_visible()
     assert "image" not in asked
@@ -86,14 +92,14 @@ def test_the_next_cases_photo_is_there_before_it_is_asked_for(visit: Visit, flag
 def test_two_reviewers_who_want_one_case_are_one_too_many(record: Database, visit: Visit, flag: Flag) -> None:
     flag("ada", "a")
     pat, sam = visit("pat"), visit("sam")
-    pat.keyboard.press("n")
+    press(pat, "n")
     expect(pat.get_by_role("heading", name="ada")).to_be_visible()
-    sam.keyboard.press("n")
+    press(sam, "n")
     expect(sam.get_by_text("No case is free for you now")).to_be_visible()
     sam.goto("/cases/1")
     expect(sam.get_by_text("is with pat until")).to_be_visible()
-    sam.keyboard.press("f")  # there is nothing to press
-    pat.keyboard.press("r")
+    press(sam, "f")  # there is nothing to press
+    press(pat, "r")
     expect(pat.get_by_text("No case is free for you now")).to_be_visible()
     assert decisions(record) == [(1, "pat", "dismissed")]
 
@@ -101,11 +107,11 @@ def test_two_reviewers_who_want_one_case_are_one_too_many(record: Database, visi
 def test_a_stale_page_overwrites_nothing_and_keeps_the_note(record: Database, visit: Visit, flag: Flag) -> None:
     flag("ada", "a")
     page = visit("pat")
-    page.keyboard.press("n")
+    press(page, "n")
     page.get_by_label("Note").fill("frs: typed, and no decision")
     flag("ada", "b")
-    page.keyboard.press("Escape")
-    page.keyboard.press("r")
+    press(page, "Escape")
+    press(page, "r")
     expect(page.get_by_role("alert")).to_contain_text("photo b flagged")
     expect(page.get_by_text("frs: typed, and no decision")).to_be_visible()
     page.get_by_role("link", name="See it as it is now").click()
@@ -116,11 +122,11 @@ def test_a_stale_page_overwrites_nothing_and_keeps_the_note(record: Database, vi
 def test_an_expired_sign_in_loses_the_page_and_decides_nothing(record: Database, visit: Visit, flag: Flag) -> None:
     flag("ada", "a")
     page = visit("pat")
-    page.keyboard.press("n")
+    press(page, "n")
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
     with record.writing() as session:
         session.execute(update(SignIn).values(expires_at=moment(-1)))
-    page.keyboard.press("f")
+    press(page, "f")
     expect(page.get_by_role("alert")).to_contain_text("nothing was saved")
     assert decisions(record) == []
     page.goto("/cases/1")
@@ -130,9 +136,9 @@ def test_an_expired_sign_in_loses_the_page_and_decides_nothing(record: Database,
 def test_an_appeal_goes_to_somebody_else(record: Database, visit: Visit, flag: Flag) -> None:
     flag("ada", "a")
     pat = visit("pat")
-    pat.keyboard.press("n")
+    press(pat, "n")
     expect(pat.get_by_role("heading", name="ada")).to_be_visible()
-    pat.keyboard.press("f")
+    press(pat, "f")
     expect(pat.get_by_text("No case is free for you now")).to_be_visible()
     pat.goto("/cases/1")
     pat.get_by_text("Appeal", exact=True).click()
@@ -140,9 +146,9 @@ def test_an_appeal_goes_to_somebody_else(record: Database, visit: Visit, flag: F
     pat.get_by_role("button", name="Open it again").click()
     expect(pat.get_by_text("somebody else decides it now")).to_be_visible()
     sam = visit("sam")
-    sam.keyboard.press("n")
+    press(sam, "n")
     expect(sam.get_by_text("she says that it is her")).to_be_visible()
-    sam.keyboard.press("r")
+    press(sam, "r")
     expect(sam.get_by_text("No case is free for you now")).to_be_visible()
     assert decisions(record) == [(1, "pat", "confirmed"), (1, "sam", "dismissed")]
 
@@ -150,17 +156,17 @@ def test_an_appeal_goes_to_somebody_else(record: Database, visit: Visit, flag: F
 def test_keys_walk_through_the_photos_and_ask_for_a_heatmap(visit: Visit, flag: Flag) -> None:
     flag("ada", "a", "b", "c")
     page = visit("pat")
-    page.keyboard.press("n")
+    press(page, "n")
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
     for key, photo in (("j", 2), ("j", 3), ("j", 3), ("k", 2)):
-        page.keyboard.press(key)
+        press(page, key)
         expect(page.locator(f"#photo-{photo}")).to_be_focused()
-    page.keyboard.press("h")
+    press(page, "h")
     expect(page.locator("#photo-2 .map")).to_contain_text("A worker is making it")
-    page.keyboard.press("?")
+    press(page, "?")
     expect(page.get_by_role("dialog")).to_be_visible()
-    page.keyboard.press("f")  # behind the help nothing is decided
-    page.keyboard.press("Escape")
+    press(page, "f")  # behind the help nothing is decided
+    press(page, "Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
 
@@ -172,7 +178,7 @@ def test_keys_that_are_switched_off_decide_nothing(record: Database, visit: Visi
     page.get_by_label("Off").check()
     page.get_by_role("button", name="Keep this").click()
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
-    page.keyboard.press("f")
+    press(page, "f")
     page.reload()
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
     assert decisions(record) == []
@@ -181,7 +187,7 @@ def test_keys_that_are_switched_off_decide_nothing(record: Database, visit: Visi
 def test_nothing_that_anybody_wrote_runs(record: Database, visit: Visit, flag: Flag) -> None:
     flag(HOSTILE, HOSTILE)
     page = visit("pat")
-    page.keyboard.press("n")
+    press(page, "n")
     page.get_by_label("Note").fill(HOSTILE)
     page.get_by_role("button", name="AI").click()
     expect(page.get_by_text("No case is free for you now")).to_be_visible()
