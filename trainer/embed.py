@@ -4,8 +4,9 @@ Each rank embeds its share of what the cache lacks; decoding runs ahead, so that
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +85,12 @@ class Embedder:
     def _embed_missing(self, sources: Sequence[Source], what: str) -> None:
         rows: list[Embeddings] = []
         done = 0
-        with tqdm(total=len(sources), desc=f"embed {what}", unit="image", disable=not self._ranks.first) as bar:
-            for embeddings in self._forwarded(decoded(sources, self._batch, pinned=self._on_cuda)):
+        with (
+            tqdm(total=len(sources), desc=f"embed {what}", unit="image", disable=not self._ranks.first) as bar,
+            closing(decoded(sources, self._batch, pinned=self._on_cuda)) as batches,
+            closing(self._forwarded(batches)) as forwarded,  # or threads would be at work still when this ends early
+        ):
+            for embeddings in forwarded:
                 rows.append(embeddings)
                 done += len(embeddings)
                 bar.update(len(embeddings))
@@ -101,7 +106,7 @@ class Embedder:
         embeddings = np.concatenate(rows)
         self._cache.append([source.key for source in done[-len(embeddings) :]], embeddings)
 
-    def _forwarded(self, batches: Iterator[Tensor]) -> Iterator[Embeddings]:
+    def _forwarded(self, batches: Iterator[Tensor]) -> Generator[Embeddings]:
         """Embeddings of batches, in order; on a CPU several pictures at once, each on one thread and for itself.
 
         The last bits of a convolution depend on how many threads share it and on how many pictures it takes: so N
@@ -113,7 +118,8 @@ class Embedder:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            yield from map(_on_host, _ahead(self._forward, batches, self._ranks.cpus))
+            with closing(_ahead(self._forward, batches, self._ranks.cpus)) as ahead:
+                yield from map(_on_host, ahead)
         finally:
             torch.set_num_threads(threads)
 
@@ -127,7 +133,7 @@ class Embedder:
             return self._detector.embed(pixels.to(self._ranks.device, non_blocking=True)).float()
 
 
-def decoded(sources: Sequence[Source], batch: int, *, pinned: bool = False) -> Iterator[Tensor]:
+def decoded(sources: Sequence[Source], batch: int, *, pinned: bool = False) -> Generator[Tensor]:
     """Batches of (B, 512, 512, 3) uint8 pixels, decoded ahead of their use, a bounded number of them at a time.
 
     ``pinned`` puts them where a CUDA device can fetch them without the CPU's help.
@@ -166,7 +172,7 @@ def _on_host(embeddings: Tensor) -> Embeddings:
     return np.asarray(embeddings.cpu())
 
 
-def _ahead(run: Callable[[Tensor], Tensor], batches: Iterator[Tensor], threads: int) -> Iterator[Tensor]:
+def _ahead(run: Callable[[Tensor], Tensor], batches: Iterator[Tensor], threads: int) -> Generator[Tensor]:
     waiting: deque[Future[Tensor]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for batch in batches:

@@ -15,8 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from trainer import checkpoint, weights
-from trainer import fit as fit_module
+from trainer import checkpoint
 from trainer.card import Card
 from trainer.errors import ManifestError, WeightsError
 from trainer.fit import fit as train
@@ -24,7 +23,6 @@ from trainer.loop import Recipe
 from trainer.model import Detector, build_backbone, trainable_parameters
 from trainer.plan import Plan
 from trainer.preprocess import FINGERPRINT, decode
-from trainer.stop import Stopped
 from trainer.weights import LITE1, Weighted, digest
 
 #: A backbone of timm's own tests: 0.1 million parameters.
@@ -229,27 +227,6 @@ class TestTheSameCommandAgain:
             train(replace(plan, **change))
 
         assert (plan.out / "checkpoint.safetensors").read_bytes() == before
-
-    def test_a_run_that_was_asked_to_end_goes_on_to_the_same_weights(
-        self, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        plan = replace(plan, cache=tmp_path / "cache")
-        whole = load_file(train(replace(plan, out=tmp_path / "whole", cache=tmp_path / "other cache")))
-
-        def told_to_end(name: str, source: str | None) -> Weighted:
-            signal.raise_signal(signal.SIGTERM)
-            return weights.load_backbone(name, source)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(fit_module, "load_backbone", told_to_end)
-            with pytest.raises(Stopped):
-                train(plan)
-        assert not (plan.out / "checkpoint.safetensors").exists()
-        assert not list(plan.out.glob(".embeddings*")), "no scratch files are left"
-
-        again = load_file(train(plan))
-
-        assert all(torch.equal(value, again[name]) for name, value in whole.items())
 
 
 class TestRefusals:
