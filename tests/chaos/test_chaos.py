@@ -11,11 +11,13 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 SEED = 4
 
 
-@pytest.mark.xfail(strict=False, reason="open: beside other tests 21 messages once stayed in Valkey after the end")
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
 def test_nothing_is_lost_and_nothing_is_scored_twice_whatever_dies(kind: str, tmp_path: Path) -> None:
     rows = list(run(kind, SEED, tmp_path, quick=True, workers=2))
 
-    assert [row for row in rows if not row.is_clean] == []
+    *faults, end = rows
+    assert [row for row in faults if not row.is_clean] == []
+    # Open: beside other tests 21 messages, of images that were done, once stayed in Valkey. `make chaos` does not forgive it.
+    assert (end.lost, end.duplicated) == (0, 0)
     assert all(row.images > 0 for row in rows[:-1])
     assert any(row.again > 0 for row in rows if "SIGKILL" in row.fault), "no worker had anything in hand when it died"
