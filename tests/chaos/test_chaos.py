@@ -17,7 +17,7 @@ def test_nothing_is_lost_and_nothing_is_scored_twice_whatever_dies(kind: str, tm
 
     *faults, end = rows
     assert [row for row in faults if not row.is_clean] == []
-    # Open: beside other tests 21 messages, of images that were done, once stayed in Valkey. `make chaos` does not forgive it.
+    # Open: beside other tests 21 messages of finished images once stayed in Valkey. `make chaos` does not forgive that.
     assert (end.lost, end.duplicated) == (0, 0)
     assert all(row.images > 0 for row in rows[:-1])
     assert any(row.again > 0 for row in rows if "SIGKILL" in row.fault), "no worker had anything in hand when it died"
