@@ -3,7 +3,6 @@
 import json
 import logging
 import random
-import threading
 from datetime import UTC, datetime
 
 import requests
@@ -11,10 +10,9 @@ from standardwebhooks import Webhook
 
 from db import deliveries, locks
 from db.deliveries import Message
-from db.errors import DatabaseError
 from db.session import Database
 from worker import metrics
-from worker.outage import Trouble
+from worker.beside import Beside
 from worker.settings import WebhookSettings
 
 log = logging.getLogger(__name__)
@@ -28,19 +26,17 @@ _SILENT_S = 60.0
 _FIRST_S, _GROWTH, _LONGEST_S = 5.0, 4.0, 43_200.0
 
 
-class Courier:
-    """A thread that delivers what is due, while it is the one that does, and outlives any outage of the database.
+class Courier(Beside):
+    """Delivers what is due, while it is the one that does.
 
     Each delivery comes at least once, and perhaps out of order: its ``webhook-id`` and the case's version tell.
     """
 
     def __init__(self, database: Database, owner: str, settings: WebhookSettings) -> None:
+        super().__init__("courier", "the platform is told nothing", _LOOK_S)
         self._database = database
         self._owner = owner
         self._settings = settings
-        self._trouble = Trouble(log, "the platform is told nothing")
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="courier", daemon=True)
 
     def listen(self) -> None:
         """If there is somebody to tell, what becomes of cases from now on is written down."""
@@ -51,16 +47,7 @@ class Courier:
     def start(self) -> None:
         """Begin, if there is somebody to tell."""
         if self._settings.webhook_url is not None:
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Tell nothing more; `join` waits for what is on its way."""
-        self._stopped.set()
-
-    def join(self) -> None:
-        """Wait for the delivery that is on its way, if any."""
-        if self._thread.is_alive():
-            self._thread.join()
+            super().start()
 
     def step(self) -> bool:
         """Deliver one thing; False when nothing is due, or another courier is at work."""
@@ -74,28 +61,10 @@ class Courier:
         self._deliver(message)
         return True
 
-    def _loop(self) -> None:
-        worked = False
-        while not self._stopped.wait(0 if worked else _LOOK_S):
-            try:
-                worked = self.step()
-            except DatabaseError as error:
-                worked = False
-                self._trouble.met(error)
-            except Exception:
-                worked = False
-                log.exception("the platform is told nothing")
-            else:
-                self._trouble.over()
-        self._resign()
-
-    def _resign(self) -> None:
+    def resign(self) -> None:
         """Leave the work to the next without making it wait."""
-        try:
-            with self._database.writing() as session:
-                locks.let_go(session, LOCK, self._owner)
-        except DatabaseError as error:
-            self._trouble.met(error)
+        with self._database.writing() as session:
+            locks.let_go(session, LOCK, self._owner)
 
     def _deliver(self, message: Message) -> None:
         why = self._post(message)

@@ -1,10 +1,12 @@
 """How a worker process ends: within a time that is set, whatever hangs, and with nothing of it left in its hands."""
 
+import contextlib
 import logging
 import os
 import signal
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Protocol
 
@@ -28,18 +30,25 @@ class LetGo(Protocol):
 class Ending:
     """A thread that ends this process when it does not end by itself.
 
-    `begin` gives it ``stop_s`` for what is in hand, and exits with 0 if that was not enough; the next signal ends it at
-    once. `fail` ends it at once, with a status that is not 0.
+    `begin` has it ``stop`` what works beside the queue, gives ``stop_s`` seconds for what is in hand, and exits with 0
+    if that was not enough; the next signal ends it at once. `fail` ends it at once, with a status that is not 0.
     """
 
-    def __init__(self, let_go: LetGo, health: Health, stop_s: float, leave: Callable[[int], None] = os._exit) -> None:
+    def __init__(
+        self,
+        stop: Callable[[], None],
+        let_go: LetGo,
+        health: Health,
+        stop_s: float,
+        leave: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._stop = stop
         self._let_go = let_go
         self._health = health
         self._stop_s = stop_s
         self._leave = leave
-        self._status = 0
-        self._begun = threading.Event()
-        self._hurry = threading.Event()
+        # A handler may be interrupted by the next one: an Event's lock would then wait for itself, and this cannot.
+        self._told: SimpleQueue[int] = SimpleQueue()
         # Begun now: a signal's handler must not start threads.
         threading.Thread(target=self._watch, name="ending", daemon=True).start()
 
@@ -48,38 +57,39 @@ class Ending:
 
         Celery's own handler may still get the second, and calls a second time: that ends it at once, too.
         """
-        if self._begun.is_set():
-            self._now(HURRIED)
+        self._told.put(HURRIED)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, self._again)
-        self._begun.set()
 
     def fail(self, why: str) -> None:
         """End now, since the device is past saving."""
         log.critical("this worker ends: %s", why)
         self._health.failed(why)
-        self._now(BROKEN)
+        self._told.put(BROKEN)
 
     def _again(self, _signal: int, _frame: FrameType | None) -> None:
-        self._now(HURRIED)
-
-    def _now(self, status: int) -> None:
-        self._status = self._status or status
-        self._hurry.set()
-        self._begun.set()
+        self._told.put(HURRIED)
 
     def _watch(self) -> None:
-        self._begun.wait()
-        self._hurry.wait(self._stop_s)
+        status = self._told.get()
+        if status != BROKEN:
+            status = self._finish()
         log.warning("what is in hand goes to other workers")
-        letting_go = threading.Thread(target=self._give_back, daemon=True)
+        letting_go = threading.Thread(target=self._give_back, args=[status == BROKEN], daemon=True)
         letting_go.start()
         letting_go.join(_LET_GO_S)
         self._health.remove()
-        self._leave(self._status)
+        self._leave(status)
 
-    def _give_back(self) -> None:
+    def _finish(self) -> int:
+        """Have nothing new begun, and wait for what is in hand; the exit status."""
+        self._stop()
+        with contextlib.suppress(Empty):
+            return self._told.get(timeout=self._stop_s)
+        return 0
+
+    def _give_back(self, lost: bool) -> None:
         try:
-            self._let_go(lost=self._status == BROKEN)
+            self._let_go(lost=lost)
         except Exception as error:  # noqa: BLE001 - the leases run out by themselves
             log.warning("not given back: %s", error)

@@ -3,20 +3,14 @@
 It holds a lock of its own, and not the sweeper's: that one is let go while Redis is away, when these figures matter.
 """
 
-import logging
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from db import locks
-from db.errors import DatabaseError
 from db.session import Database
-from worker.outage import Trouble
+from worker.beside import Beside
 from worker.readings import Families, Reading
-
-log = logging.getLogger(__name__)
 
 LOCK = "metrics"
 _LOOK_S = 5.0
@@ -32,37 +26,22 @@ class _Due:
     at: float = 0.0
 
 
-class Gatherer:
-    """Reads what is due, and outlives any outage of the database; what was read stays until it is read anew."""
+class Gatherer(Beside):
+    """Reads what is due; what was read stays until it is read anew."""
 
     def __init__(self, database: Database, owner: str, readings: Sequence[Reading]) -> None:
+        super().__init__("gatherer", "metrics of the record stay as they were", _LOOK_S)
         self._database = database
         self._owner = owner
         self._due = [_Due(reading) for reading in readings]
-        self._trouble = Trouble(log, "metrics of the record stay as they were")
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="gatherer", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Read no more; `join` waits for the reading that is under way."""
-        self._stopped.set()
-
-    def join(self) -> None:
-        """Wait for it."""
-        if self._thread.is_alive():
-            self._thread.join()
 
     def families(self) -> Families:
         """What was read, if this process is the one that reads."""
         for due in self._due:
             yield from due.reading.families()
 
-    def gather(self) -> None:
-        """Read what is due, if this process is, or becomes, the one that reads."""
+    def step(self) -> bool:
+        """Read what is due, if this process is, or becomes, the one that reads; False: nothing is due for a while."""
         with self._database.writing() as session:
             ours = locks.hold(session, LOCK, self._owner, _HOLD_S)
         for due in self._due:
@@ -71,6 +50,12 @@ class Gatherer:
                 due.at = 0.0
             elif time.monotonic() >= due.at:
                 self._read(due)
+        return False
+
+    def resign(self) -> None:
+        """Leave the readings to the next without making them wait."""
+        with self._database.writing() as session:
+            locks.let_go(session, LOCK, self._owner)
 
     def _read(self, due: _Due) -> None:
         begun = time.monotonic()
@@ -78,20 +63,3 @@ class Gatherer:
             due.reading.read(session)
         took_s = time.monotonic() - begun
         due.at = begun + max(due.reading.every_s, _REST * took_s)
-
-    def _loop(self) -> None:
-        while not self._stopped.is_set():
-            self._guarded()
-            self._stopped.wait(_LOOK_S)
-        with suppress(DatabaseError), self._database.writing() as session:
-            locks.let_go(session, LOCK, self._owner)
-
-    def _guarded(self) -> None:
-        try:
-            self.gather()
-        except DatabaseError as error:
-            self._trouble.met(error)
-        except Exception:
-            log.exception("metrics of the record stay as they were")
-        else:
-            self._trouble.over()

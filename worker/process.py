@@ -3,7 +3,7 @@
 import atexit
 import sys
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import click
 from celery import signals
@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from db.errors import DbError
 from trainer.errors import TrainerError
 from worker import logs, transport
+from worker.beside import Beside
 from worker.celery import app
 from worker.client import send, send_requests
 from worker.courier import Courier
@@ -27,19 +28,6 @@ from worker.service import Service
 from worker.settings import LogSettings, WorkerSettings
 from worker.state import State
 from worker.sweeper import Senders, Sweeper
-
-
-class Beside(Protocol):
-    """A thread that works beside the queue."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """Come to an end. Does not wait, since signal handlers call it."""
-
-    def join(self) -> None:
-        """Wait for that end."""
 
 
 class Process:
@@ -78,7 +66,7 @@ def _open(**_: Any) -> None:
 
 def _prepare(service: Service, health: Health, courier: Courier) -> None:
     health.loaded(service.owner)
-    Process.ending = Ending(service.let_go, health, service.settings.stop_s)
+    Process.ending = Ending(_stop, service.let_go, health, service.settings.stop_s)
     database, owner, settings = service.database, service.owner, service.settings
     Process.beside = [
         Sweeper(app, database, owner, Senders(send, send_requests), settings),
@@ -117,18 +105,20 @@ def _ready(**_: Any) -> None:
 
 
 @signals.worker_shutting_down.connect
-def _stop(**_: Any) -> None:
+def _told(**_: Any) -> None:
     """At SIGTERM: Celery takes nothing more and waits for what is in hand; we see to it that this ends."""
-    for each in Process.beside:
-        each.stop()
     if Process.ending is not None:
         Process.ending.begin()
 
 
+def _stop() -> None:
+    for each in Process.beside:
+        each.stop()
+
+
 @signals.worker_shutdown.connect
 def _close(**_: Any) -> None:
-    for each in Process.beside:
-        each.stop()  # no signal may have said so: Celery also ends by itself, of an error
+    _stop()  # no signal may have said so: Celery also ends by itself, of an error
     for each in Process.beside:
         each.join()
     if Process.exposition is not None:

@@ -2,15 +2,13 @@
 
 import hashlib
 import logging
-import threading
 
 from db import rescores, scores
-from db.errors import DatabaseError
 from db.rescores import Part, Photo
 from trainer.errors import TrainerError
+from worker.beside import Beside
 from worker.errors import FetchError, WorkerError
 from worker.models import Loaded
-from worker.outage import Trouble
 from worker.service import Service
 
 log = logging.getLogger(__name__)
@@ -19,45 +17,16 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.25
 
 
-class Rescorer:
-    """A thread that takes a few images of a backfill whenever nothing is in hand.
+class Rescorer(Beside):
+    """Takes a few images of a backfill whenever nothing is in hand.
 
     So an upload waits for at most one small forward pass: of one picture on a CPU, where more at once are no faster.
     """
 
     def __init__(self, service: Service) -> None:
+        super().__init__("rescorer", "nothing is rescored", _LOOK_S)
         self._service = service
         self._models = service.models
-        self._trouble = Trouble(log, "nothing is rescored")
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="rescorer", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Take nothing more; `join` waits for what it has."""
-        self._stopped.set()
-
-    def join(self) -> None:
-        """Wait for the images that it has in hand."""
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _loop(self) -> None:
-        worked = False
-        while not self._stopped.wait(0 if worked else _LOOK_S):
-            try:
-                worked = self.step()
-            except DatabaseError as error:
-                worked = False
-                self._trouble.met(error)
-            except Exception:
-                worked = False
-                log.exception("nothing is rescored")
-            else:
-                self._trouble.over()
 
     def step(self) -> bool:
         """Some images of a backfill, which may all have their score; False: nothing to do, or uploads to do first."""

@@ -1,7 +1,6 @@
 """Sends what nobody has sent: rows that another language inserted, and those whose message or worker was lost."""
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,12 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from db import locks, outbox, pauses, requests
-from db.errors import DatabaseError
 from db.outbox import Patience
 from db.session import Database
 from worker import metrics
+from worker.beside import Beside
 from worker.celery import QUEUE
 from worker.errors import BrokerError
-from worker.outage import Trouble
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -70,64 +68,36 @@ def waiting(app: Celery) -> int:
             raise BrokerError(f"broker {connection.as_uri()} cannot be reached: {error}") from error
 
 
-class Sweeper:
-    """A thread that sweeps every ``sweep_s`` seconds while it leads, and outlives any outage of broker or database.
+class Sweeper(Beside):
+    """Sweeps every ``sweep_s`` seconds while it leads.
 
     One sweeper leads at a time, whoever has the lock; another takes over when it was silent for ``leader_s``.
     """
 
     def __init__(self, app: Celery, database: Database, owner: str, send: Senders, settings: WorkerSettings) -> None:
+        super().__init__("sweeper", "nothing swept", settings.sweep_s)
         self._app = app
         self._database = database
         self._owner = owner
         self._send = send
         self._settings = settings
-        self._trouble = Trouble(log, "nothing swept")
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="sweeper", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Sweep no more. Does not wait, since signal handlers call it; `join` does."""
-        self._stopped.set()
-
-    def join(self) -> None:
-        """Wait for the sweep that is running, if any."""
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _loop(self) -> None:
-        while not self._stopped.wait(self._settings.sweep_s):
-            self._guarded(self._sweep)
-        self._guarded(self._resign)
-
-    def _guarded(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except (DatabaseError, BrokerError) as error:
-            self._trouble.met(error)
-        except Exception:
-            log.exception("nothing swept")
-        else:
-            self._trouble.over()
-
-    def _sweep(self) -> None:
+    def step(self) -> bool:
+        """Sweep once, if this is the one that leads; False: what is left has time until the next sweep."""
         with self._database.writing() as session:
             leads = locks.hold(session, LOCK, self._owner, self._settings.leader_s)
         if leads:
             sweep(self._database, self._send, self._settings, self._room())
+        return False
+
+    def resign(self) -> None:
+        """Leave the lead to the next."""
+        with self._database.writing() as session:
+            locks.let_go(session, LOCK, self._owner)
 
     def _room(self) -> int:
         try:
             return self._settings.queue_limit - waiting(self._app)
         except BrokerError:
-            self._resign()  # another may reach it
+            self.resign()  # another may reach it
             raise
-
-    def _resign(self) -> None:
-        """Leave the lead to the next without making it wait."""
-        with self._database.writing() as session:
-            locks.let_go(session, LOCK, self._owner)

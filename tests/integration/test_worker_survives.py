@@ -239,7 +239,6 @@ def test_a_worker_that_is_told_to_stop_finishes_and_what_it_cannot_finish_it_giv
     assert list(worker.run_dir.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=False, reason="open: failed once beside other tests")
 def test_a_worker_that_is_told_twice_gives_up_at_once(database: Database, start: Callable[..., Worker]) -> None:
     with silent_host() as host:
         worker = start(

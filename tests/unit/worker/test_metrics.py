@@ -45,19 +45,19 @@ def made(database: Database, owner: str = "me") -> Gatherer:
 def test_before_it_is_read_and_where_another_reads_a_metric_has_no_value(database: Database) -> None:
     first, second = made(database, "first"), made(database, "second")
     assert values(first, "unmask_pending_images") == {}
-    first.gather()
-    second.gather()
+    first.step()
+    second.step()
     assert values(first, "unmask_pending_images") == {"": 0}
     assert values(second, "unmask_pending_images") == {}
 
 
 def test_when_the_one_that_read_is_gone_another_reads_and_the_first_forgets(database: Database) -> None:
     first, second = made(database, "first"), made(database, "second")
-    first.gather()
+    first.step()
     with database.writing() as session:
         locks.let_go(session, LOCK, "first")
-    second.gather()
-    first.gather()
+    second.step()
+    first.step()
     assert values(second, "unmask_pending_images") == {"": 0}
     assert values(first, "unmask_pending_images") == {}
 
@@ -66,7 +66,7 @@ def test_a_hundred_policies_of_somebody_hostile_are_fifty_labels_and_other(datab
     hostile = [(f"acc-{n}", f'p{n:03}"}}\n# {"x" * 60}') for n in range(99)]
     add_cases(database, ("a", "default"), ("b", "default"), *hostile)
     gatherer = made(database)
-    gatherer.gather()
+    gatherer.step()
     counts = values(gatherer, "unmask_cases_open")
     assert len(counts) == metrics.MAX_POLICIES + 1
     assert (counts["default"], counts["other"]) == (2, 50)
@@ -163,7 +163,7 @@ def test_a_reading_that_is_slow_is_taken_less_often(database: Database, monkeypa
 
     gatherer = Gatherer(database, "me", [Slow()])
     while now < 130:
-        gatherer.gather()
+        gatherer.step()
         now += 1
     assert taken == [3, 63, 123]
 
