@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sqlalchemy import text
@@ -16,6 +16,7 @@ ROUNDS = 25
 #: Shares of what the worker can do, and how many images come at each.
 LOADS, IMAGES = (0.25, 0.5, 0.9), 200
 _CAPACITY_IMAGES = 64
+INSERTED = 40
 _POLL_S = 0.002
 
 #: On the database's clock, so that looking costs nothing meanwhile.
@@ -28,6 +29,7 @@ def measure() -> list[Measured]:
     """In pairs with the work itself, one image at a time; then percentiles by load (open loop, Poisson)."""
     with stand(detectors.FULL) as place, place.worker() as worker, bare(place, "auto") as loop:
         uploads = Uploads(place)
+        inserted = _inserted(place, uploads)
         pairs = in_turns(lambda: _alone_s(uploads), lambda: loop.cost(1, batch=1).seconds, ROUNDS)
         capacity = Ours(worker, uploads).cost(_CAPACITY_IMAGES).rate
         loads = [one for load in LOADS for one in _under(place, uploads, load, capacity)]
@@ -36,7 +38,18 @@ def measure() -> list[Measured]:
         Measured("latency of one image, idle worker", ours_ms, "ms (median)", key="latency_idle_ms"),
         ratio("the same, of decode and forward pass", pairs, "≤ 1.3", "latency_ratio"),
         *loads,
+        inserted,
     ]
+
+
+def _inserted(place: Stand, uploads: Uploads) -> Measured:
+    """Rows that another language inserts, one at a time: nothing but a sweeper sends them."""
+    ids = []
+    for _ in range(INSERTED):
+        ids.append(uploads.row())
+        _until(lambda: not uploads.pending({ids[-1]}))
+    p95_ms = 1000 * float(np.percentile(_latencies(place, ids), 95))
+    return Measured("a plain INSERT, idle worker, p95", p95_ms, "ms", limit="≤ 2000", key="latency_insert_p95_ms")
 
 
 def _alone_s(uploads: Uploads) -> float:
@@ -50,8 +63,7 @@ def _alone_s(uploads: Uploads) -> float:
 def _under(place: Stand, uploads: Uploads, load: float, capacity: float) -> list[Measured]:
     ids = _poisson(uploads, load * capacity)
     _until(lambda: not uploads.pending(ids))
-    with place.database.reading() as session:
-        latencies = [float(one) for one in session.scalars(_LATENCIES, {"ids": list(ids)})]
+    latencies = _latencies(place, list(ids))
     return [
         Measured(
             f"latency at {load:.0%} load, p{p}",
@@ -61,6 +73,12 @@ def _under(place: Stand, uploads: Uploads, load: float, capacity: float) -> list
         )
         for p in (50, 95, 99)
     ]
+
+
+def _latencies(place: Stand, ids: Sequence[str]) -> list[float]:
+    """Seconds from each commit to its score."""
+    with place.database.reading() as session:
+        return [float(one) for one in session.scalars(_LATENCIES, {"ids": ids})]
 
 
 def _poisson(uploads: Uploads, rate: float) -> set[str]:

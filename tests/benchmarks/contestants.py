@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ IN_FLIGHT, BATCH = 32, 16
 _POLL_S = 0.03
 
 _PENDING = text("SELECT id FROM images WHERE id = ANY(:ids) AND state = 'pending'")
+_INSERT = text("INSERT INTO images (id, account_id, url) VALUES (:id, 'bench', :url)")
 _FAILED = text("SELECT count(*) FROM images WHERE state = 'failed'")
 
 
@@ -37,6 +39,13 @@ class Uploads:
         """Upload the next photo; returns the image's id."""
         with self._database.writing() as session:
             return enqueue(session, account_id="bench", url=next(self._urls))
+
+    def row(self) -> str:
+        """Insert the next photo's row, and send no message; returns the image's id."""
+        image_id = str(uuid.uuid4())
+        with self._database.writing() as session:
+            session.execute(_INSERT, {"id": image_id, "url": next(self._urls)})
+        return image_id
 
     def pending(self, ids: set[str]) -> set[str]:
         """Those of the images that the record has no score of; raises RuntimeError when any has failed."""
