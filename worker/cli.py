@@ -78,6 +78,12 @@ COMMANDS = {
     "db": ("db.cli:db_group", "Create and upgrade the database's schema."),
 }
 
+#: Modules that only some installations have: the console's has none of them.
+OPTIONAL = {
+    *("PIL", "prometheus_client", "requests", "requests_hardened", "standardwebhooks", "structlog", "timm", "torch"),
+    *("matplotlib", "scipy", "sklearn", "tqdm"),
+}
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they run."""
@@ -114,6 +120,11 @@ def main() -> None:
     """The ``unmask`` command: errors that we know are one line on stderr, and exit status 2."""
     try:
         root(prog_name="unmask")
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        click.echo(f"Error: {error.name} is not installed here: see unmask[worker] and unmask[trainer]", err=True)
+        sys.exit(2)
     except Exception as error:
         if not _known(error):
             raise

@@ -145,6 +145,13 @@ def test_a_missing_checkpoint_is_one_line() -> None:
     )
 
 
+def test_a_package_that_this_installation_lacks_is_one_line() -> None:
+    program = "import sys; sys.modules['torch'] = None; from worker.cli import main; main()"
+    command = [sys.executable, "-c", program, "score", "photo.jpg"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "torch is not installed here: see unmask[worker]" in one_line(done)
+
+
 def test_an_error_that_we_do_not_know_keeps_its_traceback() -> None:
     program = """
 import worker.cli
