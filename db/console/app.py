@@ -45,6 +45,7 @@ PAGES = (
     Page("GET", "/backlog", queue.backlog, ROLES),
     Page("POST", "/next", queue.take_next, DECIDERS),
     Page("GET", "/cases/{case_id:int}", cases.show, ROLES),
+    Page("GET", "/cases/{case_id:int}/alike", cases.alike, ROLES),
     Page("POST", "/cases/{case_id:int}/decide", cases.decide, DECIDERS),
     Page("POST", "/cases/{case_id:int}/undo", cases.undo, DECIDERS),
     Page("POST", "/cases/{case_id:int}/appeal", cases.appeal, DECIDERS),

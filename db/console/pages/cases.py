@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from db import audit, dossiers, queue, reviews
+from db import audit, dossiers, lookalikes, queue, reviews
 from db.console import photos
 from db.console.pages.queue import go_next
 from db.console.visit import Visit
@@ -48,6 +48,15 @@ def show(visit: Visit) -> Response:
         note_limit=NOTE_LIMIT,
         **context,
     )
+
+
+def alike(visit: Visit) -> Response:
+    """Other cases with the same face: asked for once the case is on the screen, since every photo is looked at."""
+    case_id = visit.number("case_id")
+    with visit.database.reading() as session:
+        blind = is_blind(visit, find(session, case_id))
+        found = [] if blind else lookalikes.same_face(session, case_id)
+    return visit.page("alike.html", found=found, blind=blind)
 
 
 def decide(visit: Visit) -> Response:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from db import accounts, images, lookalikes, scores, thresholds, versions
 from db.images import NewImage
@@ -45,6 +46,12 @@ def flag(database: Database, version: int, account: str, looks: bytes | None, sc
         return session.scalar(select(Case.id).where(Case.account_id == account))
 
 
+def alike(session: Session, case_id: int, **limits: int) -> list[tuple[int, str | None, int]]:
+    """Case, account and bits of each."""
+    found = lookalikes.same_face(session, case_id, **limits)
+    return [(one.case.case_id, one.case.account_id, one.bits) for one in found]
+
+
 def test_cases_with_a_photo_that_differs_in_few_bits_are_found_the_most_alike_first(
     database: Database, version: int
 ) -> None:
@@ -55,8 +62,9 @@ def test_cases_with_a_photo_that_differs_in_few_bits_are_found_the_most_alike_fi
     flag(database, version, "e", OTHER + OTHER)
     assert first is not None
     with database.reading() as session:
-        assert lookalikes.same_face(session, first) == [close, far]
-        assert lookalikes.same_face(session, first, max_bits=3) == [close]
+        assert alike(session, first) == [(close, "c", 3), (far, "b", 24)]
+        assert alike(session, first, max_bits=3) == [(close, "c", 3)]
+        assert alike(session, first, limit=1) == [(close, "c", 3)]
 
 
 def test_a_mirrored_photo_is_the_same_face(database: Database, version: int) -> None:
@@ -64,7 +72,7 @@ def test_a_mirrored_photo_is_the_same_face(database: Database, version: int) -> 
     mirrored = flag(database, version, "b", MIRROR + FACE)
     assert first is not None
     with database.reading() as session:
-        assert lookalikes.same_face(session, first) == [mirrored]
+        assert alike(session, first) == [(mirrored, "b", 0)]
         assert [[member.case_id for member in group] for group in lookalikes.clusters(session)] == [[first, mirrored]]
 
 
@@ -78,6 +86,7 @@ def test_a_cluster_is_of_several_accounts_and_joins_what_is_alike_by_another(dat
 
 def test_nobody_is_alike_where_nobody_is(database: Database) -> None:
     with database.reading() as session:
+        assert alike(session, 1) == []
         assert lookalikes.clusters(session) == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from db import accounts, queue, retention, reviews
+from db import accounts, lookalikes, queue, retention, reviews
 from db.errors import HeldError
 from db.retention import RetentionSettings
 from db.reviews import Decision
@@ -238,6 +238,28 @@ def test_whoever_decides_blind_learns_no_score_and_gets_no_heatmap(
     with database.reading() as session:
         assert session.scalars(select(Review.blind)).all() == [True]
     assert "0.9" in pat.get(f"/cases/{case_id}").text  # what is decided is nothing to hide
+
+
+def test_other_cases_with_the_same_face_are_named_to_whoever_does_not_decide_blind(
+    database: Database, sign_in: Open, flag: Flag, case_ids: CaseIds
+) -> None:
+    for account, photo in (("ada", "a"), (HOSTILE, "b"), ("grace", "c")):
+        flag(account, photo)
+    first, second, third = case_ids()
+    face, mirror, other = bytes(32), bytes([0] * 31 + [7]), bytes([255] * 32)
+    with database.writing() as session:
+        lookalikes.keep(session, {"a": face + mirror, "b": mirror + face, "c": other + other})
+    alike = f"/cases/{first}/alike"
+    for role in ("reviewer", "auditor"):
+        page = sign_in(role, role).get(alike).text
+        assert f"/cases/{second}" in page
+        assert f"/cases/{third}" not in page
+        assert "0 of 256 bits differ" in page
+        assert "<img" not in page
+    assert "No other case" in sign_in("lead", "lead").get(f"/cases/{third}/alike").text
+    blind = sign_in("reviewer", "pat", blind_share=1.0).get(alike).text
+    assert (f"/cases/{second}" in blind, "without knowing" in blind) == (False, True)
+    assert sign_in("lead", "lea").get("/cases/99/alike").status_code == 404
 
 
 def test_pictures_are_for_those_who_decide_and_kept_by_nobody(

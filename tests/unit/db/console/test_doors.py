@@ -35,6 +35,7 @@ MAY = {
     "GET /backlog": ALL,
     "POST /next": DECIDE,
     "GET /cases/{case_id:int}": ALL,
+    "GET /cases/{case_id:int}/alike": ALL,
     "POST /cases/{case_id:int}/decide": DECIDE,
     "POST /cases/{case_id:int}/undo": DECIDE,
     "POST /cases/{case_id:int}/appeal": DECIDE,
