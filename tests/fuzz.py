@@ -20,6 +20,8 @@ with atheris.instrument_imports(include=["PIL", "trainer"]):
 #: Bytes of a file: enough for a header, some chunks and some pixels.
 _MAX_BYTES = 4096
 _TIMEOUT_S = 2
+#: Where the file that it stopped at comes to lie.
+_ARTIFACTS = Path("var")
 #: Of the process, which has 200 MB before its first picture.
 _MAX_MB = 600
 
@@ -49,11 +51,15 @@ def _seed(folder: Path) -> None:
 def main() -> None:
     """For as many seconds as it was told."""
     (seconds,) = sys.argv[1:]
+    _ARTIFACTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="unmask-fuzz-") as name:
         folder = Path(name)
         _seed(folder)
+        kept = f"-artifact_prefix={_ARTIFACTS}/"
         limits = [f"-max_len={_MAX_BYTES}", f"-timeout={_TIMEOUT_S}", f"-rss_limit_mb={_MAX_MB}", "-len_control=0"]
-        atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", *limits, "-print_final_stats=1", str(folder)], one)
+        atheris.Setup(
+            [sys.argv[0], f"-max_total_time={seconds}", *limits, kept, "-print_final_stats=1", str(folder)], one
+        )
         atheris.Fuzz()
 
 
