@@ -49,6 +49,8 @@ class Downloader:
             if isinstance(error, requests.Timeout) or time.monotonic() >= deadline:
                 raise FetchError("timeout", f"not all came within {self._timeout_s:g} s", transient=True) from error
             raise FetchError("connection", type(error).__name__, transient=True) from error
+        except ValueError as error:  # urllib of a redirect's URL, http.client of a chunk's length below zero
+            raise FetchError("connection", f"its answer makes no sense: {error}"[:200], transient=True) from error
 
     def _follow(self, url: str, deadline: float) -> bytes:
         for _ in range(1 + MAX_REDIRECTS):

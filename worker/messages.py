@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from celery.app.task import Context
+
 from db.images import check_id
 
 log = logging.getLogger(__name__)
@@ -25,9 +27,13 @@ MAX_BODY = 1_000_000
 QUIET_S = 10.0
 #: Why a message may be refused; the last: its image is known otherwise.
 REFUSALS = ("not_a_message", "unknown_task", "unknown_field", "too_large", "bad_id", "conflict")
-#: What Celery would act on, in a message's headers and in its body.
-_HEADERS = ("eta", "group", "chord", "shadow", "timelimit")
-_EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
+#: Headers that tell something and do nothing.
+_TOLD = {"task", "id", "lang", "argsrepr", "kwargsrepr", "origin", "root_id", "parent_id", "ignore_result"}
+#: What Celery sends along empty, in the headers and in the body, and would act on.
+_EMPTY = {"eta", "expires", "group", "group_index", "chord", "shadow", "timelimit", "stamped_headers", "stamps"}
+_EMBEDDED = {"callbacks", "errbacks", "chain", "chord"}
+#: How a number starts that Celery counts up itself.
+_COUNTS = {"retries", "replaced_task_nesting"}
 
 
 class MessageError(ValueError):
@@ -44,9 +50,18 @@ def check(message: object, tasks: Mapping[str, Callable[..., Any]]) -> None:
     name = headers.get("task")
     if not isinstance(name, str) or name not in tasks:
         raise MessageError("unknown_task", str(name)[:80])
-    if given := [key for key in _HEADERS if headers.get(key) not in (None, [None, None])]:
-        raise MessageError("unknown_field", ", ".join(given))
+    if given := [key for key, value in headers.items() if _acts(key, value)]:
+        raise MessageError("unknown_field", ", ".join(given)[:200])
     _check_arguments(tasks[name], *body)
+
+
+def _acts(key: str, value: object) -> bool:
+    """Whether Celery would do anything about a header: it takes any that its requests know, and believes it."""
+    if key in _EMPTY:
+        return value not in (None, [None, None], [], {})
+    if key in _COUNTS:
+        return type(value) is not int
+    return key not in _TOLD and (key.startswith("_") or hasattr(Context, key))
 
 
 def check_ids(name: str, value: object) -> list[str]:
@@ -80,8 +95,8 @@ def _body(message: Any) -> tuple[list[Any], dict[str, Any]]:
         raise MessageError("not_a_message", f"its body: {type(error).__name__}") from error
     if not (isinstance(arguments, list) and isinstance(fields, dict) and isinstance(embedded, dict)):
         raise MessageError("not_a_message", "its body is not [arguments, fields, options]")
-    if given := [key for key in _EMBEDDED if embedded.get(key)]:
-        raise MessageError("unknown_field", ", ".join(given))
+    if given := [key for key, value in embedded.items() if value or key not in _EMBEDDED]:
+        raise MessageError("unknown_field", ", ".join(given)[:200])
     return arguments, fields
 
 
@@ -99,7 +114,7 @@ def _check_arguments(task: Callable[..., Any], arguments: list[Any], fields: dic
 
 def check_numbers(name: str, value: object) -> list[int]:
     """A list of row numbers; raises ValueError."""
-    numbers = isinstance(value, list) and all(type(item) is int and item > 0 for item in value)
+    numbers = isinstance(value, list) and all(type(item) is int and 0 < item < 2**63 for item in value)
     if not isinstance(value, list) or not numbers or len(value) > MAX_IDS:
         raise ValueError(f"{name} must be a list of at most {MAX_IDS} numbers")
     return value

@@ -360,12 +360,28 @@ def bad_chunk(handler: Handler) -> None:
     handler.answer(200, b"what?\r\nphoto", Transfer_Encoding="chunked")
 
 
+def negative_chunk(handler: Handler) -> None:
+    handler.answer(200, b"-5\r\nphoto", Transfer_Encoding="chunked")
+
+
+def nowhere(handler: Handler) -> None:
+    handler.answer(302, Location="http://[::1/a")
+
+
+def no_address(handler: Handler) -> None:
+    handler.answer(302, Location="http://[zz]/a")
+
+
 def silence(handler: Handler) -> None:
     """Hangs up without a word."""
     handler.connection.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("answer", [half, nonsense, bad_chunk, silence], ids=lambda answer: answer.__name__)
+@pytest.mark.parametrize(
+    "answer",
+    [half, nonsense, bad_chunk, negative_chunk, nowhere, no_address, silence],
+    ids=lambda answer: answer.__name__,
+)
 def test_an_answer_that_breaks_off_or_makes_no_sense_may_be_better_next_time(
     site: Site, answer: Callable[[Handler], None]
 ) -> None:

