@@ -22,7 +22,7 @@ class Limits:
     max_jpeg_pixels: int = 50_000_000
     #: The same for WebP, whose decoder keeps the canvas several times: up to 16 bytes a pixel.
     max_webp_pixels: int = 20_000_000
-    #: Of a progressive JPEG: pixels × channels, two bytes each, all of which are kept until the last scan.
+    #: Of a JPEG in several scans: pixels × channels, two bytes each, all of which are kept until the last scan.
     max_progressive_samples: int = 150_000_000
     #: And pixels × scans: each scan goes over the whole picture, and may take a hundred bytes of the file.
     max_scan_pixels: int = 750_000_000
@@ -35,8 +35,6 @@ class Limits:
 
 
 LIMITS = Limits()
-#: What begins a scan; within its data it cannot occur.
-_START_OF_SCAN = b"\xff\xda"
 
 
 def check_bytes(size: int, limits: Limits = LIMITS) -> None:
@@ -47,8 +45,8 @@ def check_bytes(size: int, limits: Limits = LIMITS) -> None:
         raise Rejected("too_many_bytes", f"{limits.max_bytes} bytes", f"{size} bytes")
 
 
-def check_header(image: Image.Image, data: bytes, limits: Limits = LIMITS) -> None:
-    """Refuse an opened and not yet loaded picture by its size, its shape and how it is stored."""
+def check_header(image: Image.Image, scans: int, limits: Limits = LIMITS) -> None:
+    """Refuse an opened and not yet loaded picture by its size, its shape and, of a JPEG, the number of its scans."""
     width, height = image.size
     size = f"{width}x{height}"
     if max(image.size) > limits.max_side:
@@ -59,8 +57,8 @@ def check_header(image: Image.Image, data: bytes, limits: Limits = LIMITS) -> No
         raise Rejected("too_many_pixels", f"{most} pixels", size)
     if max(image.size) > limits.max_aspect * min(image.size):
         raise Rejected("too_elongated", f"{limits.max_aspect:g}:1", size)
-    if image.info.get("progressive"):
-        _check_progressive(image, data, limits)
+    if scans > 1 or image.info.get("progressive"):
+        _check_scans(image, scans, limits)
 
 
 def _max_pixels(image: Image.Image, limits: Limits) -> int:
@@ -68,11 +66,11 @@ def _max_pixels(image: Image.Image, limits: Limits) -> int:
     return by_format.get(image.format or "", limits.max_pixels)
 
 
-def _check_progressive(image: Image.Image, data: bytes, limits: Limits) -> None:
+def _check_scans(image: Image.Image, scans: int, limits: Limits) -> None:
+    """Not only progressive ones: a plain JPEG may repeat scans of one channel without end, too."""
     pixels = image.width * image.height
     samples = pixels * len(image.getbands())
     if samples > limits.max_progressive_samples:
-        raise Rejected("too_many_pixels", f"{limits.max_progressive_samples} samples, progressive", f"{samples}")
-    scans = data.count(_START_OF_SCAN)
+        raise Rejected("too_many_pixels", f"{limits.max_progressive_samples} samples in several scans", f"{samples}")
     if scans * pixels > limits.max_scan_pixels:
         raise Rejected("too_many_scans", f"{limits.max_scan_pixels // pixels} at this size", f"{scans} scans")

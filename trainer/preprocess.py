@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from trainer.errors import Rejected
 from trainer.limits import LIMITS, Limits, check_bytes, check_header
 from trainer.metered import Metered
+from trainer.scans import count
 
 #: Raise this when the pixels that come out may change; the golden hash in the tests notices if you forget.
 VERSION = 1
@@ -88,8 +89,9 @@ def upright(data: bytes, limits: Limits = LIMITS) -> Image.Image:
 
 def _checked(data: bytes, limits: Limits) -> Image.Image:
     check_bytes(len(data), limits)
+    scans = count(data)
     image = _open(data, limits)
-    check_header(image, data, limits)
+    check_header(image, scans, limits)
     return image
 
 

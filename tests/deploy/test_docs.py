@@ -46,9 +46,8 @@ def test_no_help_shows_what_the_environment_keeps_secret() -> None:
         "UNMASK_LOG_KEY": "s3cret" * 8,
     }
     script = "from tests.deploy import docs; print(docs.commands(), docs.configuration())"
-    said = subprocess.run(
-        [sys.executable, "-c", script], cwd=PROJECT, env=os.environ | secrets, capture_output=True, text=True, check=True
-    )
+    command, environment = [sys.executable, "-c", script], os.environ | secrets
+    said = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
     assert "unmask webhook" in said.stdout
     assert "s3cret" not in said.stdout + said.stderr
 

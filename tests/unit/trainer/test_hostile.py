@@ -14,6 +14,7 @@ from PIL import Image
 from trainer.errors import Rejected
 from trainer.limits import LIMITS
 from trainer.preprocess import decode
+from trainer.scans import count
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\.")
 
@@ -25,6 +26,7 @@ import sys
 from pathlib import Path
 from trainer.errors import Rejected
 from trainer.preprocess import decode
+from trainer.scans import count
 try:
     outcome = decode(Path(sys.argv[1]).read_bytes()).format
 except Rejected as error:
@@ -67,6 +69,25 @@ def scans(width: int, height: int, count: int) -> bytes:
     return data[:-2] + last * count + b"\xff\xd9"
 
 
+def plain_scans(width: int, height: int, channels: int, count: int) -> bytes:
+    """A JPEG that is not progressive, and goes over one channel again and again all the same."""
+    data, tables, place = jpeg("RGB", 16, 16, subsampling=0), b"", 2
+    while (kind := data[place + 1]) != 0xDA:
+        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        tables += data[place:end] if kind in (0xDB, 0xC4) else b""
+        place = end
+    parts = b"".join(bytes([number, 0x11, 0]) for number in range(1, channels + 1))
+    frame = struct.pack(">BHHB", 8, height, width, channels) + parts
+    each = [b"\xff\xda\0\x08\1" + bytes([number]) + b"\0\0\x3f\0\0" for number in range(1, channels + 1)]
+    start = b"\xff\xd8" + tables + b"\xff\xc0" + struct.pack(">H", 2 + len(frame)) + frame
+    return start + b"".join(each) + each[0] * (count - channels) + b"\xff\xd9"
+
+
+def exif(count: int) -> bytes:
+    """A JPEG with so many Exif segments, which Pillow joins one by one."""
+    return after(small("JPEG"), 2, (b"\xff\xe1" + struct.pack(">H", 1008) + b"Exif\0\0" + bytes(1000)) * count)
+
+
 def after(data: bytes, place: int, inserted: bytes) -> bytes:
     return data[:place] + inserted + data[place:]
 
@@ -79,6 +100,9 @@ def gif_blocks(count: int) -> bytes:
 FLOODS: dict[str, tuple[Callable[[], bytes], str]] = {
     "scans": (lambda: scans(8000, 6250, 200), "too_many_scans"),
     "scans of a small picture": (lambda: scans(1000, 1000, 2000), "too_many_scans"),
+    "scans that are not progressive": (lambda: plain_scans(2000, 2000, 3, 60_000), "too_many_scans"),
+    "plain ink in scans": (lambda: plain_scans(7000, 7000, 4, 4), "too_many_pixels"),
+    "Exif segments": (lambda: exif(7000), "too_many_parts"),
     "JPEG segments": (lambda: after(small("JPEG"), 2, b"\xff\xfe\0\2" * 1_000_000), "too_many_parts"),
     "JPEG fill bytes": (lambda: after(small("JPEG"), 2, b"\xff" * 1_000_000), "too_many_parts"),
     "JPEG rubbish": (lambda: after(small("JPEG"), 20, b"x" * 1_000_000), "too_many_parts"),
@@ -113,6 +137,17 @@ def test_a_flood_is_refused_by_the_limit_that_it_breaks(name: str) -> None:
     assert caught.value.reason == reason
     assert caught.value.limit
     assert caught.value.value
+
+
+def test_what_lies_in_a_thumbnail_or_behind_the_end_is_no_scan() -> None:
+    photo, others = jpeg("RGB", 8000, 6000), b"\xff\xda\0\x08" * 1000
+    thumbnail = b"\xff\xe1" + struct.pack(">H", 2 + len(others)) + others
+    assert count(photo) == count(after(photo, 2, thumbnail) + others) == 1
+    assert decode(after(photo, 2, thumbnail) + others).format == "JPEG"
+    assert count(jpeg("RGB", 64, 64, progressive=True)) == 10
+    assert count(exif(16)) == 1
+    assert count(plain_scans(64, 64, 3, 9)) == count(after(plain_scans(64, 64, 3, 9), 2, b"\xff\1\xff\xd8")) == 9
+    assert count(small("PNG")) == count(b"") == count(b"\xff\xd8") == 0
 
 
 WORST: dict[str, Callable[[], bytes]] = {
