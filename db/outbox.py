@@ -40,11 +40,14 @@ def take_due(session: Session, limit: int, patience: Patience) -> list[str]:
     return [image_id for image_id, _ in found]
 
 
-def park_lost(session: Session, max_losses: int) -> list[str]:
-    """Give up images whose workers were lost ``max_losses`` times: the last resort, when all else blamed nobody."""
+def park_lost(session: Session, max_losses: int, deadline_s: float) -> list[str]:
+    """Give up images whose workers were lost ``max_losses`` times: the last resort, when all else blamed nobody.
+
+    Not before they are ``deadline_s`` old: in a night on which all workers die again and again, no image is to blame.
+    """
     statement = (
         update(Image)
-        .where(*_due(), Image.losses >= max_losses)
+        .where(*_due(), Image.losses >= max_losses, Image.created_at <= moment(-deadline_s))
         .values(
             state="failed",
             reason="worker_lost",

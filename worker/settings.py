@@ -168,7 +168,8 @@ class WorkerSettings(
     retry_s: PositiveFloat = 10.0
     #: For so long after it came in, what may pass by itself (a timeout, a server that is down) is tried again anyway.
     retry_deadline_s: PositiveFloat = 6 * 3600.0
-    #: How many workers may be lost with an image in hand before it is given up; its own tries are counted apart.
+    #: How many workers may be lost with an image in hand before it is given up, at that deadline or later; its own
+    #: tries are counted apart.
     max_losses: PositiveInt = 20
     #: A batch that takes longer hangs, and the worker ends.
     batch_timeout_s: PositiveFloat = 120.0

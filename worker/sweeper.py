@@ -41,7 +41,7 @@ def sweep(database: Database, send: Senders, settings: WorkerSettings, room: int
     with database.writing() as session:
         if "scoring" in pauses.standing(session):
             return 0
-        parked = outbox.park_lost(session, settings.max_losses)
+        parked = outbox.park_lost(session, settings.max_losses, settings.retry_deadline_s)
         room = max(0, min(room, settings.sweep_limit))
         asked = requests.take_due(session, room, settings.resend_s)
         patience = Patience(settings.resend_s, settings.resend_max_s)

@@ -31,6 +31,7 @@ SETTINGS = {
     "UNMASK_VISIBILITY_TIMEOUT_S": "6",
     "UNMASK_RETRY_S": "0.5",
     "UNMASK_RETRY_DEADLINE_S": "8",
+    "UNMASK_MAX_LOSSES": "200",  # leases are so much shorter, so whoever kills workers finds the same images in hand
     "UNMASK_MAX_ATTEMPTS": f"{MAX_ATTEMPTS}",
     "UNMASK_FETCH_TIMEOUT_S": "3",
     "UNMASK_DECODER_TIMEOUT_S": "6",

@@ -110,7 +110,7 @@ def test_a_worker_scores_and_changes_nothing_that_people_decided(become: Callabl
     score(worker, "b")  # the same account: its open case gets a second flag
     with worker.writing() as session:
         images.put_back(session, [Failure("a", "x", "y")], "worker")
-        outbox.park_lost(session, 5)
+        outbox.park_lost(session, 5, 0)
         versions.active(session)
         census.take(session)
     for statement in (

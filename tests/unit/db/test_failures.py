@@ -107,7 +107,7 @@ def test_what_lost_its_workers_is_still_suspect_when_it_is_tried_again(
     with database.writing() as session:
         for _ in range(4):
             images.lease(session, ["poison"], "worker", -1)
-        outbox.park_lost(session, 3)
+        outbox.park_lost(session, 3, 0)
     asked("retry", "poison")
     with database.writing() as session:
         (job,) = images.lease(session, ["poison"], "worker", 300)

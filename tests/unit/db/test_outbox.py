@@ -125,11 +125,23 @@ def test_images_that_keep_losing_their_workers_are_parked_with_a_reason(
         lease(database, "poison", lease_s=-1)
     lease(database, "fine", lease_s=-1)
     with database.writing() as session:
-        assert outbox.park_lost(session, 2) == ["poison"]
+        assert outbox.park_lost(session, 2, 0) == ["poison"]
     image = image_of("poison")
     assert (image.state, image.reason, image.lease_owner, image.lease_until) == ("failed", "worker_lost", None, None)
     assert image.detail == "2 workers were lost while they had it in hand"
     assert image_of("fine").state == "pending"
+
+
+def test_no_image_is_to_blame_for_workers_that_were_lost_in_a_short_time(
+    database: Database, add_images: AddImages
+) -> None:
+    add_images("a")
+    for _ in range(50):
+        lease(database, "a", lease_s=-1)
+    with database.writing() as session:
+        assert outbox.park_lost(session, 20, 3600) == []
+        session.execute(update(Image).values(created_at=moment(-3601)))
+        assert outbox.park_lost(session, 20, 3600) == ["a"]
 
 
 def test_an_image_is_not_parked_while_it_is_in_hand_or_waits_for_its_next_attempt(
@@ -141,4 +153,4 @@ def test_an_image_is_not_parked_while_it_is_in_hand_or_waits_for_its_next_attemp
         lease(database, "waits", lease_s=-1)
     with database.writing() as session:
         session.execute(update(Image).where(Image.id == "waits").values(next_attempt_at=moment(60)))
-        assert outbox.park_lost(session, 1) == []
+        assert outbox.park_lost(session, 1, 0) == []

@@ -117,11 +117,12 @@ def test_what_loses_worker_after_worker_is_given_up_and_not_sent_even_without_ro
 ) -> None:
     outbox = Outbox()
     insert(database, "poison")
+    settings = WorkerSettings(max_losses=3, retry_deadline_s=1e-9)
     for _ in range(4):
         with database.writing() as session:
             images.lease(session, ["poison"], "worker", -1)
     with caplog.at_level(logging.WARNING):
-        assert sweep(database, outbox.senders, WorkerSettings(max_losses=3), room) == 0
+        assert sweep(database, outbox.senders, settings, room) == 0
     assert outbox.ids == []
     assert "image poison was given up: 3 workers were lost with it" in caplog.text
     with database.reading() as session:
