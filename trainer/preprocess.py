@@ -84,7 +84,7 @@ def upright(data: bytes, limits: Limits = LIMITS) -> Image.Image:
     """
     image = _checked(data, limits)
     image.draft(image.mode, (2 * SIZE, 2 * SIZE))
-    return _whole(lambda opened: _flat(_upright(_scalable(opened), opened)), image)
+    return _whole(_sheet, image)
 
 
 def _checked(data: bytes, limits: Limits) -> Image.Image:
@@ -130,8 +130,16 @@ def _animated(image: Image.Image, data: bytes, limits: Limits) -> bool:
 def _canvas(image: Image.Image) -> Image.Image:
     """Scale, then turn upright, then flatten: on a square canvas the order makes no difference but in memory."""
     image.draft(image.mode, (SIZE, SIZE))
+    turn = _turn(image)
     small = _scalable(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    return _flat(_upright(small, image))
+    return _flat(_turned(small, turn))
+
+
+def _sheet(image: Image.Image) -> Image.Image:
+    turn = _turn(image)
+    flat = _flat(_scalable(image))
+    image.close()
+    return _turned(flat, turn)
 
 
 def _scalable(image: Image.Image) -> Image.Image:
@@ -141,25 +149,44 @@ def _scalable(image: Image.Image) -> Image.Image:
         levels = np.asarray(image).clip(0, 65535).astype(np.uint16, copy=False)
         return Image.fromarray((levels >> 8).astype(np.uint8))
     if image.has_transparency_data:
-        return image if image.mode == "RGBA" else image.convert("RGBA")  # which would copy it
+        return image if image.mode == "RGBA" else _with_alpha(image)  # which would copy it
     return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
 
 
-def _upright(small: Image.Image, original: Image.Image) -> Image.Image:
-    """Turned as the camera said; a broken EXIF block says nothing."""
+def _with_alpha(image: Image.Image) -> Image.Image:
+    """The original is let go of: scaling makes another copy, and three would be too many."""
+    alpha = image.convert("RGBA")
+    image.close()
+    return alpha
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """As the camera said; a broken EXIF block says nothing."""
+    image.load()  # a PNG may say it after its pixels, whose errors are not this block's
     try:
-        orientation = original.getexif().get(_ORIENTATION, 1)
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - SyntaxError, ValueError, struct.error, ...: the picture itself is fine
-        return small
-    turn = _TURNS.get(orientation)
-    return small.transpose(turn) if turn is not None else small
+        return None
 
 
-def _flat(small: Image.Image) -> Image.Image:
-    if small.mode != "RGBA":
-        return small.convert("RGB")
-    background = Image.new("RGBA", small.size, (*BACKGROUND, 255))
-    return Image.alpha_composite(background, small).convert("RGB")
+def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    return image.transpose(turn) if turn is not None else image
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """In strips: a large picture takes no more than its own size again."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    flat = Image.new("RGB", image.size)
+    for top in range(0, image.height, SIZE):
+        box = (0, top, image.width, min(top + SIZE, image.height))
+        flat.paste(_composed(image.crop(box)), box)
+    return flat
+
+
+def _composed(strip: Image.Image) -> Image.Image:
+    background = Image.new("RGBA", strip.size, (*BACKGROUND, 255))
+    return Image.alpha_composite(background, strip).convert("RGB")
 
 
 def _broken(error: Exception) -> Rejected:
