@@ -6,116 +6,115 @@ and the scores of real photos from which the false positive rate of any threshol
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from trainer.errors import CheckpointError
+from trainer.fields import Count, Divisor, Name, Part, Scores, Sha256, Share, Shift, Text, Threshold
 from trainer.findings import Findings
-from trainer.header import Header, HeaderError, read_header
+from trainer.header import Header, HeaderError, read_header, read_once
 
 #: The key of the card in a safetensors header, and the layout of the card.
 KEY = "unmask"
 FORMAT = 1
 
-Positive = Annotated[float, Field(gt=0)]
+#: Wrong fields that a message names, and characters of it.
+_NAMED = 10
+_LONGEST = 1000
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class BackboneCard(_Part):
+class BackboneCard(Part):
     """The frozen network. When ``included`` is false its weights are not in the file, but known by ``sha256``."""
 
-    name: str
-    weights: str
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    name: Name
+    weights: Name
+    sha256: Sha256
     embedding: Literal["last", "multilevel"] = "last"
     embedding_size: int = Field(gt=0, le=65_536)
-    mean: tuple[float, float, float]
-    std: tuple[Positive, Positive, Positive]
+    mean: tuple[Shift, Shift, Shift]
+    std: tuple[Divisor, Divisor, Divisor]
     included: bool
 
 
-class HeadCard(_Part):
+class HeadCard(Part):
     """The network that was trained."""
 
     hidden: int = Field(gt=0, le=65_536)
     dropout: float = Field(ge=0, lt=1)
-    parameters: int = Field(gt=0)
+    parameters: int = Field(gt=0, le=2**53)
 
 
-class TrainingCard(_Part):
+class TrainingCard(Part):
     """How the head was fitted."""
 
     #: Digest of the run's settings and pictures: the same command finds its own result by it.
-    run: str = ""
-    steps: int
-    batch: int
+    run: Name = ""
+    steps: Count
+    batch: Count
     learning_rate: float
-    optimizer: str
-    loss: str
+    optimizer: Name
+    loss: Name
     scaled_features: bool = False
     label_smoothing: float = 0.0
     #: Random views of each picture that were trained on beside the picture itself.
-    views: int = 0
+    views: Count = 0
     normalised: bool = False
     #: How well a small tree tells the labels from facts of the file (balanced accuracy; 0.5: not at all), and which of
     #: these should have stopped the run, but were accepted.
-    shortcuts: dict[str, float] = {}
-    accepted_shortcuts: tuple[str, ...] = ()
+    shortcuts: dict[Name, float] = Field(default_factory=dict)
+    accepted_shortcuts: tuple[Name, ...] = ()
     seed: int
     final_loss: float
 
 
-class DataCard(_Part):
+class DataCard(Part):
     """Which pictures: the manifest's digest, and counts as ``{split: {engine: n}}``, reals under "camera"."""
 
-    name: str
-    manifest_sha256: str
-    counts: dict[str, dict[str, int]]
-    licence: str
+    name: Name
+    manifest_sha256: Sha256
+    counts: dict[Name, dict[Name, Count]]
+    licence: Text
 
 
-class EngineMetrics(_Part):
+class EngineMetrics(Part):
     """One synthesis engine against the reals of the same split."""
 
     in_training: bool
-    fakes: int
-    reals: int
-    auc: float
-    tpr: float
-    f1: float
+    fakes: Count
+    reals: Count
+    auc: Share
+    tpr: Share
+    f1: Share
 
 
-class Quality(_Part):
+class Quality(Part):
     """What was measured on a held-out split; ``threshold`` flags ``measured_fpr`` of its reals, at most the target."""
 
-    split: str
-    target_fpr: float
-    threshold: float
-    measured_fpr: float
-    reals: int
-    engines: dict[str, EngineMetrics]
+    split: Name
+    target_fpr: Share
+    threshold: Threshold
+    measured_fpr: Share
+    reals: Count
+    engines: dict[Name, EngineMetrics]
 
 
-class Reference(_Part):
+class Reference(Part):
     """Sorted scores of real photos: the false positive rate of a threshold is the share at or above it."""
 
-    name: str
-    scores: tuple[float, ...]
+    name: Name
+    scores: Scores
 
 
-class Card(_Part):
+class Card(Part):
     """Everything that a checkpoint says of itself."""
 
     format: int = FORMAT
-    name: str
-    created: str
-    input_size: int
-    preprocess: str
-    interpolation: str
+    name: Name
+    created: Name
+    input_size: Count
+    preprocess: Name
+    interpolation: Name
     backbone: BackboneCard
     head: HeadCard
     training: TrainingCard
@@ -123,9 +122,9 @@ class Card(_Part):
     quality: Quality | None = None
     reference: Reference | None = None
     findings: Findings | None = None
-    versions: dict[str, str]
-    licence: str
-    intended_use: str
+    versions: dict[Name, Name]
+    licence: Text
+    intended_use: Text
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -141,12 +140,13 @@ class Card(_Part):
 
     @classmethod
     def parse(cls, text: str, source: str) -> Self:
-        """A card from its JSON; the message of a `CheckpointError` names every wrong field."""
+        """A card from its JSON; the message of a `CheckpointError` names the wrong fields, up to ten."""
         try:
-            card = cls.model_validate_json(text)
-        except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise CheckpointError(f"checkpoint {source} has a card that cannot be read: {wrong}") from error
+            read_once(text)
+            card = cls.model_validate_json(text, strict=True)
+        except (ValueError, RecursionError) as error:
+            wrong = _wrong(error) if isinstance(error, ValidationError) else str(error)
+            raise CheckpointError(f"checkpoint {source} has a card that cannot be read: {wrong[:_LONGEST]}") from error
         if card.format > FORMAT:
             raise CheckpointError(f"checkpoint {source} has a card of format {card.format}, newer than {FORMAT}")
         return card
@@ -160,6 +160,12 @@ class Card(_Part):
     def json_text(self) -> str:
         """The card as it is stored, keys in a fixed order."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def _wrong(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    named = [f"{repr('.'.join(map(str, each['loc'])))[1:-1]}: {each['msg']}" for each in found[:_NAMED]]
+    return "; ".join(named + [f"and {len(found) - _NAMED} more"] * (len(found) > _NAMED))
 
 
 def header_of(path: Path) -> Header:

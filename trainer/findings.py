@@ -3,37 +3,33 @@
 Rates are shares from 0 to 1.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from trainer.fields import Count, Name, Part, Sha256, Share, Text, Threshold
 
 #: Below this share of what it finds in photos as they are, a detector sees next to nothing.
 _SEES = 0.25
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class Degraded(_Part):
+class Degraded(Part):
     """All engines together under one degradation of ``trainer.sweeps``.
 
     ``tpr`` and ``fpr`` are at the threshold set on photos as they are, ``refitted_tpr`` at one set on reals degraded
     alike.
     """
 
-    kind: str
+    kind: Name
     level: int
-    tpr: float
-    refitted_tpr: float
-    fpr: float
+    tpr: Share
+    refitted_tpr: Share
+    fpr: Share
 
 
-class Sweep(_Part):
+class Sweep(Part):
     """What degradations do: so many ``reals`` and ``fakes``, at a ``threshold`` for the target on these reals."""
 
-    target_fpr: float
-    threshold: float
-    reals: int
-    fakes: int
+    target_fpr: Share
+    threshold: Threshold
+    reals: Count
+    fakes: Count
     rows: tuple[Degraded, ...]
 
     @property
@@ -44,24 +40,24 @@ class Sweep(_Part):
         return min(seen, default=0)
 
 
-class Unknown(_Part):
+class Unknown(Part):
     """Faces of an engine that the same training was not shown, with the 95 % interval of the share found."""
 
-    engine: str
-    fakes: int
-    tpr: float
-    tpr_low: float
-    tpr_high: float
-    auc: float
+    engine: Name
+    fakes: Count
+    tpr: Share
+    tpr_low: Share
+    tpr_high: Share
+    auc: Share
 
 
-class Findings(_Part):
+class Findings(Part):
     """``judged_sha256`` is the SHA-256 of the file that was judged: what it carries now has changed the file's own.
 
     ``experiments`` are rows of text: what else was tried, and what that gave.
     """
 
-    judged_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    judged_sha256: Sha256
     robustness: Sweep | None = None
     leave_one_engine_out: tuple[Unknown, ...] = ()
-    experiments: tuple[str, ...] = ()
+    experiments: tuple[Text, ...] = ()

@@ -17,6 +17,9 @@ from safetensors import SafetensorError, safe_open
 MAX_FILE_BYTES = 4 * 1024**3
 #: A card with the scores of 100,000 reference photos takes a tenth of it.
 MAX_HEADER_BYTES = 16 * 1024**2
+#: Of what we know, the largest backbones have 2,000.
+MAX_TENSORS = 10_000
+MAX_RANK = 8
 #: How long the header is, in bytes, stands in the first eight.
 _LENGTH_BYTES = 8
 
@@ -67,7 +70,22 @@ def _check_text(path: Path) -> None:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         if length > MAX_HEADER_BYTES:
             raise ValueError(f"a header of {length} bytes (allowed: {MAX_HEADER_BYTES})")
-        json.loads(file.read(length) or b"{}", object_pairs_hook=_once)
+        tensors = read_once(file.read(length) or b"{}")
+    _check_outlines(tensors)
+
+
+def _check_outlines(tensors: Any) -> None:
+    """All else is for safetensors to check, which takes its time for many of them."""
+    if not isinstance(tensors, dict) or len(tensors) > MAX_TENSORS:
+        raise ValueError(f"not an object of at most {MAX_TENSORS} tensors")
+    ranks = [len(outline.get("shape", ())) for outline in tensors.values() if isinstance(outline, dict)]
+    if ranks and max(ranks) > MAX_RANK:
+        raise ValueError(f"a tensor of {max(ranks)} dimensions (allowed: {MAX_RANK})")
+
+
+def read_once(text: str | bytes) -> Any:
+    """What JSON says; raises ValueError also where it says something twice, or RecursionError."""
+    return json.loads(text, object_pairs_hook=_once)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

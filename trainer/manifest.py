@@ -10,6 +10,7 @@ from pathlib import Path
 from trainer.cores import cores
 from trainer.errors import ManifestError, Rejected
 from trainer.facts import header
+from trainer.fields import Name, faults
 from trainer.limits import check_bytes
 from trainer.tables import Row, load, parse
 
@@ -69,6 +70,7 @@ def read(path: Path) -> Manifest:
     examples = tuple(replace(draft, sha256=files[draft.path].sha256) for draft in drafts)
     problems = [*_row_problems(rows), *_file_problems(files), *_group_problems(examples), *_duplicates(examples)]
     problems += [f"no {label} pictures" for label in LABELS if label not in {row["label"] for row in rows}]
+    problems += [*_name_problems("engine", examples), *_name_problems("split", examples)]
     if problems:
         raise ManifestError(f"manifest {path} has {'; '.join(problems)}")
     return Manifest(examples, hashlib.sha256(data).hexdigest())
@@ -99,6 +101,12 @@ def _row_problems(rows: Sequence[Row]) -> list[str]:
     wrong = Counter(row["label"] for row in rows if row["label"] not in (*LABELS, None))
     problems = [f"{short} rows without a path or a label"] if short else []
     return [*problems, f"labels other than real and fake: {dict(wrong)}"] if wrong else problems
+
+
+def _name_problems(column: str, examples: Iterable[Example]) -> list[str]:
+    """Those that cannot be keys of a card."""
+    names = sorted({str(getattr(example, column)) for example in examples})
+    return [fault for name in names for fault in faults(Name, f"the {column}", name)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from trainer.errors import TrainerError
+from trainer.fields import Name, Text, faults
 from trainer.finetune import Unfreezing
 from trainer.intake import Intake
 from trainer.loop import Recipe
@@ -35,6 +37,13 @@ class Plan:
     half: bool = False
     name: str = "detector"
     licence: str = "not stated"
+
+    def __post_init__(self) -> None:
+        found = faults(Name, "the detector's name", self.name)
+        found += faults(Name, "the manifest's folder", self.manifest.parent.name)
+        found += faults(Text, "the licence", self.licence)
+        if found:
+            raise TrainerError("; ".join(found))
 
     def run_id(self, manifest: Manifest) -> str:
         """A digest of all that the result depends on: the same command on the same pictures is the same run."""

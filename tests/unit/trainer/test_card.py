@@ -28,7 +28,7 @@ def full(card: Card) -> Card:
         engines={"StyleGAN 1": engine},
     )
     reference = Reference(name="eval reals", scores=(0.0, 1e-7, 0.5))
-    return card.model_copy(update={"quality": quality, "reference": reference, "name": "Größe ✓ \"'\n"})
+    return card.model_copy(update={"quality": quality, "reference": reference, "name": "Größe ✓ \"'"})
 
 
 def changed(card: Card, path: str, value: Any) -> str:
@@ -101,6 +101,26 @@ class TestWrongFields:
             ("quality.threshold", "high"),
             ("quality.engines", {"StyleGAN 1": {}}),
             ("reference.scores", ["x"]),
+            ("reference.scores", []),
+            ("reference.scores", [0.5, 0.4]),
+            ("reference.scores", [0.5, 1.1]),
+            ("reference.scores", [True]),
+            ("reference.scores", ["0.5"]),
+            ("name", "two\nlines"),
+            ("name", "\x1b[2J"),
+            ("name", "x" * 301),
+            ("versions", {"torch": "2\r"}),
+            ("intended_use", "x" * 10_001),
+            ("backbone.mean", [1e308, 0, 0]),
+            ("backbone.std", [1e-320, 1, 1]),
+            ("head.hidden", True),
+            ("input_size", "512"),
+            ("data.counts", {"train": {"camera": -1}}),
+            ("data.manifest_sha256", "0"),
+            ("quality.threshold", -0.1),
+            ("quality.target_fpr", 2),
+            ("quality.reals", -200),
+            ("quality.engines", {"two\nlines": {}}),
         ],
     )
     def test_a_wrong_field_is_named(self, full: Card, path: str, value: Any) -> None:
@@ -114,6 +134,16 @@ class TestWrongFields:
     def test_a_deviation_that_one_cannot_divide_by_is_named(self, full: Card, std: list[float]) -> None:
         with pytest.raises(CheckpointError, match=r"cannot be read: backbone\.std\.\d: "):
             Card.parse(changed(full, "backbone.std", std), "here")
+
+    def test_a_message_about_many_wrong_fields_has_an_end(self, full: Card) -> None:
+        with pytest.raises(CheckpointError, match=r"and 99990 more$") as caught:
+            Card.parse(changed(full, "reference.scores", ["x"] * 100_000), "here")
+        assert len(str(caught.value)) < 2000
+
+    def test_a_key_that_stands_twice_is_refused(self, full: Card) -> None:
+        text = full.json_text().replace('"seed":0', '"seed":0,"seed":1')
+        with pytest.raises(CheckpointError, match="cannot be read: 'seed' stands twice"):
+            Card.parse(text, "here")
 
     def test_all_wrong_fields_are_named_in_one_message(self, full: Card) -> None:
         text = full.json_text().replace('"hidden":8', '"hidden":0').replace('"seed":0', '"seed":"none"')

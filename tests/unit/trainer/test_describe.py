@@ -10,6 +10,7 @@ import torch
 
 from trainer.card import Card
 from trainer.describe import Run, describe
+from trainer.errors import TrainerError
 from trainer.finetune import Unfreezing
 from trainer.guard import Guard
 from trainer.manifest import Example, Manifest
@@ -92,3 +93,9 @@ def test_a_backbone_that_was_trained_too_is_another_and_goes_into_the_file(lite1
     assert card.backbone.sha256 == digest(small.backbone)
     assert card.backbone.weights == f"{lite1.tag}, trained on: last:1"
     assert card.backbone.included
+
+
+@pytest.mark.parametrize(("name", "licence"), [("two\nlines", ""), ("x" * 301, ""), ("", "x" * 10_001)])
+def test_what_a_card_would_refuse_is_refused_before_the_run(name: str, licence: str) -> None:
+    with pytest.raises(TrainerError, match=r"^the (detector's name|licence) '.*: String should "):
+        Plan(Path("faces/manifest.csv"), Path("out"), name=name, licence=licence)

@@ -39,6 +39,13 @@ def fault(path: Path) -> str:
     return str(caught.value).removeprefix(f"manifest {path} has ").replace(f"{path.parent}/", "")
 
 
+def test_names_that_a_card_would_refuse_are_faults_before_the_run(tmp_path: Path) -> None:
+    text = f'path,label,engine\nr1,real,\nf1,fake,"two\nlines"\nf2,fake,{"x" * 301}\n'
+    found = fault(table(tmp_path, text))
+    assert "the engine 'two\\nlines': String should match pattern" in found
+    assert "String should have at most 300 characters" in found
+
+
 class TestWhatIsRead:
     def test_every_picture_is_known_by_its_digest(self, tmp_path: Path) -> None:
         manifest = read(table(tmp_path, "path,label\nr1,real\nf1,fake\n"))
