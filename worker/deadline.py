@@ -1,7 +1,8 @@
 """Connections whose timeout is for all of an answer. requests' own is for each read, and a byte a second never ends.
 
-An answer's status line, headers, body and trailers are read through here, plain or through TLS; OpenSSL keeps the
-socket's timeout for the whole of a handshake by itself.
+An answer's status line, headers, body and trailers are read through here, plain or through TLS, and counted: what
+http.client reads by itself, such as a chunk of negative length, would otherwise go on for as long as the line is fast.
+OpenSSL keeps the socket's timeout for the whole of a handshake by itself.
 """
 
 import io
@@ -13,14 +14,21 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from trainer.errors import Rejected
+from trainer.limits import LIMITS
+
+#: Bytes of one answer: a photo's with its headers, and some for chunks.
+MAX_ANSWER = LIMITS.max_bytes + LIMITS.max_bytes // 4
+
 
 class _TimedReader(io.RawIOBase):
-    """A socket's bytes until a deadline, and a TimeoutError after it."""
+    """A socket's bytes until a deadline, and a TimeoutError after it; `Rejected` after too many."""
 
     def __init__(self, sock: socket.socket, inner: io.RawIOBase, deadline: float) -> None:
         self._sock = sock
         self._inner = inner
         self._deadline = deadline
+        self._left = MAX_ANSWER
 
     def readable(self) -> bool:
         """It is; io asks."""
@@ -30,6 +38,9 @@ class _TimedReader(io.RawIOBase):
         """As many bytes as have come, or wait for some, but not past the deadline."""
         self._sock.settimeout(_remaining(self._deadline))
         count: int | None = self._inner.readinto(buffer)
+        self._left -= count or 0
+        if self._left < 0:
+            raise Rejected("too_many_bytes", f"{LIMITS.max_bytes} bytes", "more")
         return count
 
     def close(self) -> None:

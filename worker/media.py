@@ -26,18 +26,18 @@ class MediaRoot:
             found = self._find(self._root, path)
             return _bytes(self._root, found)
         except FileNotFoundError as error:
-            raise FetchError("not_found", f"{path} is not below UNMASK_MEDIA_ROOT") from error
+            raise FetchError("not_found", f"{path!r} is not below UNMASK_MEDIA_ROOT") from error
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle, before Python 3.13
-            raise FetchError("unreadable", f"{path}: {type(error).__name__}") from error
+            raise FetchError("unreadable", f"{path!r}: {type(error).__name__}") from error
 
     @staticmethod
     def _find(root: Path, path: str) -> Path:
         """Where it really lies, from the root on; of what lies outside nobody learns even whether it exists."""
         if ".." in path.split("/"):
-            raise FetchError("path_not_allowed", f"{path} goes upwards")
+            raise FetchError("path_not_allowed", f"{path!r} goes upwards")
         found = (root / path).resolve()
         if not found.is_relative_to(root):
-            raise FetchError("path_not_allowed", f"{path} lies outside UNMASK_MEDIA_ROOT")
+            raise FetchError("path_not_allowed", f"{path!r} lies outside UNMASK_MEDIA_ROOT")
         return found.relative_to(root)
 
 
@@ -48,7 +48,7 @@ def _bytes(root: Path, found: Path) -> bytes:
         for part in found.parts:
             here = _opened(stack, part, here)
         if not stat.S_ISREG(os.fstat(here).st_mode):
-            raise FetchError("unreadable", f"{found.name} is not a regular file")
+            raise FetchError("unreadable", f"{found.name!r} is not a regular file")
         with os.fdopen(here, "rb", closefd=False) as file:
             data = file.read(LIMITS.max_bytes + 1)
     check_bytes(len(data))

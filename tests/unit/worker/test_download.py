@@ -308,6 +308,31 @@ def too_many_without_end(handler: Handler) -> None:
         handler.wfile.write(bytes(1_000_000))
 
 
+def endless(start: bytes, more: bytes = bytes(1_000_000)) -> Callable[[Handler], None]:
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(start)
+        while not handler.server.closing.is_set():
+            handler.wfile.write(more)
+
+    return answer
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+#: What http.client reads by itself.
+ENDLESS = {
+    "a chunk of less than nothing": endless(CHUNKED + b"-1\r\n"),
+    "trailers": endless(CHUNKED + b"0\r\n", b"a: b\r\n" * 100_000),
+    "to be continued": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 40_000),
+    "chunks of a byte": endless(CHUNKED, b"1\r\nx\r\n" * 100_000),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_answer_without_end_is_not_read_to_its_deadline(site: Site, name: str) -> None:
+    with pytest.raises(Rejected, match=r"^too_many_bytes: more"):
+        fetcher(site.host, timeout_s=PATIENCE_S).fetch(site.url(ENDLESS[name]))
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -95,7 +95,7 @@ def test_links_within_the_media_root_and_to_it_are_followed(root: Path) -> None:
     assert fetcher(root.parent / "alias").fetch(f"{root}/photo.jpg") == PHOTO
 
 
-@pytest.mark.parametrize("url", ["missing.jpg", "missing/photo.jpg", "broken link"])
+@pytest.mark.parametrize("url", ["missing.jpg", "missing/photo.jpg", "broken link", "two\nlines"])
 def test_a_missing_file_is_not_found(root: Path, url: str) -> None:
     (root / "broken link").symlink_to("missing.jpg")
     error = refused(fetcher(root), url)
