@@ -1,6 +1,7 @@
 """Images waiting for a score: adding them, taking them in hand, and letting go of them with a reason."""
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -13,6 +14,10 @@ from db.clock import moment
 from db.errors import ConflictError
 from db.insert import given, insert
 from db.schema import ID_LENGTH, Image
+
+#: What no database takes, NUL and the halves of characters; and what breaks lines wherever it is shown.
+_UNSTORABLE = re.compile("[\\0\\ud800-\\udfff]")
+_UNSHOWABLE = re.compile("[\\0-\\x1f\\x7f-\\x9f\\u2028\\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,23 @@ class Failure:
 
 def check_id(name: str, value: object) -> str:
     """An id as the schema wants it; raises ValueError naming it, its limit and its value."""
-    if not isinstance(value, str) or not 1 <= len(value) <= ID_LENGTH or "\0" in value:
-        shown = repr(value) if len(repr(value)) <= ID_LENGTH else f"{len(str(value))} characters"
-        raise ValueError(f"{name} must be text of 1 to {ID_LENGTH} characters, without NUL: {shown}")
+    if not isinstance(value, str) or not 1 <= len(value) <= ID_LENGTH or _UNSTORABLE.search(value):
+        shown = ascii(value) if len(ascii(value)) <= ID_LENGTH else f"{len(str(value))} characters"
+        raise ValueError(f"{name} must be text of 1 to {ID_LENGTH} characters, without NUL or half characters: {shown}")
     return value
+
+
+def check_new_id(name: str, value: object) -> str:
+    """An id that may be added: also without control characters."""
+    checked = check_id(name, value)
+    if _UNSHOWABLE.search(checked):
+        raise ValueError(f"{name} must be without control characters: {checked!a}")
+    return checked
+
+
+def storable(text: str) -> bool:
+    """Whether a database takes this text."""
+    return not _UNSTORABLE.search(text)
 
 
 def add(session: Session, images: Sequence[NewImage], resend_s: float) -> list[str]:

@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from db import images
-from db.images import NewImage, check_id
+from db.images import NewImage, check_new_id, storable
 from worker.celery import app
 from worker.settings import BrokerSettings
 
@@ -48,7 +48,7 @@ def enqueue(
         policy: whose threshold applies.
 
     Raises:
-        ValueError: an id that is empty, too long or not text.
+        ValueError: an id or URL that is empty, too long or not text, or an id with control characters.
         db.errors.ConflictError: the id is known with another account, URL or policy.
     """
     image = new_image(account_id=account_id, url=url, image_id=image_id, policy=policy)
@@ -59,10 +59,10 @@ def enqueue(
 def new_image(*, account_id: str, url: str, image_id: str | None = None, policy: str = "default") -> NewImage:
     """A checked image; raises ValueError as `enqueue` does."""
     return NewImage(
-        check_id("image_id", image_id if image_id is not None else uuid.uuid4().hex),
-        check_id("account_id", account_id),
+        check_new_id("image_id", image_id if image_id is not None else uuid.uuid4().hex),
+        check_new_id("account_id", account_id),
         _check_url(url),
-        check_id("policy", policy),
+        check_new_id("policy", policy),
     )
 
 
@@ -108,6 +108,7 @@ def _forget_waiting(session: Session, transaction: SessionTransaction) -> None:
 
 
 def _check_url(url: object) -> str:
-    if not isinstance(url, str) or not 1 <= len(url) <= MAX_URL or "\0" in url:
-        raise ValueError(f"url must be text of 1 to {MAX_URL} characters, without NUL: {str(url)[:80]!r}")
+    if not isinstance(url, str) or not 1 <= len(url) <= MAX_URL or not storable(url):
+        shown = ascii(str(url)[:80])
+        raise ValueError(f"url must be text of 1 to {MAX_URL} characters, without NUL or half characters: {shown}")
     return url

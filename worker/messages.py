@@ -32,6 +32,8 @@ _TOLD = {"task", "id", "lang", "argsrepr", "kwargsrepr", "origin", "root_id", "p
 #: What Celery sends along empty, in the headers and in the body, and would act on.
 _EMPTY = {"eta", "expires", "group", "group_index", "chord", "shadow", "timelimit", "stamped_headers", "stamps"}
 _EMBEDDED = {"callbacks", "errbacks", "chain", "chord"}
+#: What kombu would act on before Celery sees it.
+_KOMBU = {"compression"}
 #: How a number starts that Celery counts up itself.
 _COUNTS = {"retries", "replaced_task_nesting"}
 
@@ -61,7 +63,7 @@ def _acts(key: str, value: object) -> bool:
         return value not in (None, [None, None], [], {})
     if key in _COUNTS:
         return type(value) is not int
-    return key not in _TOLD and (key.startswith("_") or hasattr(Context, key))
+    return key not in _TOLD and (key in _KOMBU or key.startswith("_") or hasattr(Context, key))
 
 
 def check_ids(name: str, value: object) -> list[str]:
@@ -88,7 +90,8 @@ def _body(message: Any) -> tuple[list[Any], dict[str, Any]]:
         text = message["body"]
         if len(text) > MAX_BODY:
             raise MessageError("too_large", f"{len(text)} characters (allowed: {MAX_BODY})")
-        arguments, fields, embedded = json.loads(base64.b64decode(text, validate=True))
+        read = base64.b64decode(text, validate=True).decode()  # else json would take UTF-16 too, and kombu would not
+        arguments, fields, embedded = json.loads(read, object_hook=_plain)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, MessageError):
             raise
@@ -98,6 +101,13 @@ def _body(message: Any) -> tuple[list[Any], dict[str, Any]]:
     if given := [key for key, value in embedded.items() if value or key not in _EMBEDDED]:
         raise MessageError("unknown_field", ", ".join(given)[:200])
     return arguments, fields
+
+
+def _plain(given: dict[str, Any]) -> dict[str, Any]:
+    """Nothing that kombu would make something else of than JSON does, or fail at."""
+    if "__type__" in given:
+        raise MessageError("unknown_field", "__type__")
+    return given
 
 
 def _check_arguments(task: Callable[..., Any], arguments: list[Any], fields: dict[str, Any]) -> None:

@@ -204,6 +204,10 @@ def test_an_image_without_an_id_gets_a_new_one_each_time(database: Database, ses
         ({"image_id": ""}, "image_id must be text of 1 to 128 characters"),
         ({"image_id": "x" * 129}, "image_id must be text of 1 to 128 characters.*: 129 characters"),
         ({"image_id": "a\0b"}, "image_id must be text"),
+        ({"image_id": "a\ud800"}, r"image_id must be text.*: 'a\\ud800'$"),
+        ({"image_id": "a\nb"}, r"image_id must be without control characters: 'a\\nb'$"),
+        ({"account_id": "\x1b[2J"}, "account_id must be without control characters"),
+        ({"policy": "a\u2028b"}, "policy must be without control characters"),
         ({"image_id": 7}, "image_id must be text.*: 7$"),
         ({"account_id": ""}, "account_id must be text"),
         ({"account_id": None}, "account_id must be text.*: None$"),
@@ -211,6 +215,7 @@ def test_an_image_without_an_id_gets_a_new_one_each_time(database: Database, ses
         ({"url": ""}, f"url must be text of 1 to {MAX_URL} characters"),
         ({"url": "x" * (MAX_URL + 1)}, "url must be text"),
         ({"url": "a\0b"}, "url must be text"),
+        ({"url": "a\udfff"}, "url must be text"),
         ({"url": None}, "url must be text"),
     ],
 )

@@ -82,7 +82,11 @@ def working(url: str, scored: queue.Queue[list[str]], wait: Callable[[], object]
 
 def body(arguments: object = (["a"],), fields: object = None, options: object = None) -> str:
     parts = [arguments, {} if fields is None else fields, {} if options is None else options]
-    return base64.b64encode(json.dumps(parts).encode()).decode()
+    return packed(json.dumps(parts).encode())
+
+
+def packed(read: bytes) -> str:
+    return base64.b64encode(read).decode()
 
 
 def message(**changes: Any) -> dict[str, Any]:
@@ -115,6 +119,8 @@ HOSTILE: dict[str, tuple[str | bytes | dict[str, Any], str]] = {
     "another encoding": (message(**{"content-encoding": "utf-7"}), "not_a_message"),
     "a body that is not packed": (message(properties={"body_encoding": None}), "not_a_message"),
     "a body of rubbish": (message(body="%%%"), "not_a_message"),
+    "a body in UTF-16": (message(body=packed('[["a"],{},{}]'.encode("utf-16"))), "not_a_message"),
+    "a body after a mark of its order": (message(body=packed(b'\xef\xbb\xbf[["a"],{},{}]')), "not_a_message"),
     "a body of another kind": (message(body=body(arguments="a")), "not_a_message"),
     "no body": (message(body=None), "not_a_message"),
     "no tag": (message(properties={"delivery_tag": None}), "not_a_message"),
@@ -134,12 +140,22 @@ HOSTILE: dict[str, tuple[str | bytes | dict[str, Any], str]] = {
     "a method of Celery's": (message(headers={"update": "x"}), "unknown_field"),
     "a time to end": (message(headers={"expires": 1}), "unknown_field"),
     "tries that are no number": (message(headers={"retries": "x"}), "unknown_field"),
+    "a packed body": (message(headers={"compression": "application/x-gzip"}), "unknown_field"),
+    "an object of another type": (
+        message(body=body([], {"image_ids": {"__type__": "uuid", "__value__": {"hex": "0" * 32}}})),
+        "unknown_field",
+    ),
+    "an object of a type that is none": (
+        message(body=body([[{"__type__": "x", "__value__": 1}]])),
+        "unknown_field",
+    ),
     "an option that is none": (message(body=body(options={"__type__": "uuid"})), "unknown_field"),
     "a time in the year 9999": (message(headers={"eta": "9999-01-01T00:00:00"}), "unknown_field"),
     "ids that are numbers": (message(body=body([[1, 2]])), "bad_id"),
     "ids that are text": (message(body=body(["abc"])), "bad_id"),
     "an id that is too long": (message(body=body([["a" * 129]])), "bad_id"),
     "an id with NUL": (message(body=body([["a\0b"]])), "bad_id"),
+    "half a character": (message(body=body([["a\ud800"]])), "bad_id"),
     "an id of nothing": (message(body=body([[""]])), "bad_id"),
     "too many ids": (message(body=body([["a"] * 1001])), "bad_id"),
 }
