@@ -11,7 +11,8 @@ from tests.chaos import upload_faults as uploads
 from tests.chaos import worker_faults as workers
 from tests.chaos.fault import Fault
 
-#: On each database, and how often.
+#: On each database, and how often: in all 200 workers are killed (those "of all at once" are four each) and 50 told to
+#: stop (so are those of a rolling restart).
 FAULTS: dict[str, Sequence[Fault]] = {
     "postgresql": (
         workers.KILL,
@@ -48,8 +49,8 @@ FAULTS: dict[str, Sequence[Fault]] = {
         uploads.KILL,
     ),
     "sqlite": (
-        replace(workers.KILL, times=60, quick_times=1),
-        replace(workers.TERMINATE, times=18, quick_times=1),
+        replace(workers.KILL, times=55, quick_times=1),
+        replace(workers.TERMINATE, times=14, quick_times=1),
         replace(workers.FREEZE, times=1, quick_times=0),
         replace(broker.FLUSH, times=2, quick_times=0),
         replace(uploads.KILL, times=5, quick_times=0),

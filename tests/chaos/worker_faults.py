@@ -68,9 +68,9 @@ def _no_model(world: World) -> None:
     (world.folder / "gone").rename(models)
 
 
-KILL = Fault("worker: SIGKILL", _kill, 140, 3, gap_s=0.6)
+KILL = Fault("worker: SIGKILL", _kill, 125, 3, gap_s=0.6)
 KILL_ALL = Fault("worker: SIGKILL of all at once", _kill_all, 5, 1)
-TERMINATE = Fault("worker: SIGTERM", _terminate, 32, 2, gap_s=0.6)
+TERMINATE = Fault("worker: SIGTERM", _terminate, 28, 2, gap_s=0.6)
 TERMINATE_TWICE = Fault(
     "worker: SIGTERM twice", _terminate_twice, 4, 1, excused=frozenset({KILLED, -signal.SIGTERM, 1, 70, 143})
 )
