@@ -90,10 +90,12 @@ def _fill_disk(world: World) -> None:
         world.pause(4.0)
 
 
-RESTART = Fault("PostgreSQL: restart", _restart, 3, 1)
-CRASH = Fault("PostgreSQL: crash", _crash, 3)
-ABSENCE = Fault("PostgreSQL: 30 s away", _absence, 1)
-DROP_CONNECTIONS = Fault("PostgreSQL: connections ended", _drop_connections, 8, 2)
+#: How a worker ends that starts just then: its supervisor tries again.
+REFUSED = frozenset({2})
+RESTART = Fault("PostgreSQL: restart", _restart, 3, 1, excused=REFUSED)
+CRASH = Fault("PostgreSQL: crash", _crash, 3, excused=REFUSED)
+ABSENCE = Fault("PostgreSQL: 30 s away", _absence, 1, excused=REFUSED)
+DROP_CONNECTIONS = Fault("PostgreSQL: connections ended", _drop_connections, 8, 2, excused=REFUSED)
 READ_ONLY = Fault("PostgreSQL: read-only", _read_only, 2, 1)
 LOCK_TABLE = Fault("PostgreSQL: table locked", _lock_table, 1)
 LOCK = Fault("SQLite: locked by another writer", _lock_briefly, 3, 1)

@@ -11,8 +11,8 @@ from tests.chaos import upload_faults as uploads
 from tests.chaos import worker_faults as workers
 from tests.chaos.fault import Fault
 
-#: On each database, and how often: in all 200 workers are killed (those "of all at once" are four each) and 50 told to
-#: stop (so are those of a rolling restart).
+#: On each database, and how often: in all 200 workers are killed (those "of all at once" are four each), and 50 times
+#: one is told to stop (also in a rolling restart, and twice those "twice").
 FAULTS: dict[str, Sequence[Fault]] = {
     "postgresql": (
         workers.KILL,

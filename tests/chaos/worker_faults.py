@@ -70,11 +70,11 @@ def _no_model(world: World) -> None:
 
 KILL = Fault("worker: SIGKILL", _kill, 125, 3, gap_s=0.6)
 KILL_ALL = Fault("worker: SIGKILL of all at once", _kill_all, 5, 1)
-TERMINATE = Fault("worker: SIGTERM", _terminate, 28, 2, gap_s=0.6)
+TERMINATE = Fault("worker: SIGTERM", _terminate, 24, 2, gap_s=0.6)
 TERMINATE_TWICE = Fault(
     "worker: SIGTERM twice", _terminate_twice, 4, 1, excused=frozenset({KILLED, -signal.SIGTERM, 1, 70, 143})
 )
-ROLL = Fault("worker: rolling restart", _roll, 2)
+ROLL = Fault("worker: rolling restart", _roll, 1)
 FREEZE = Fault("worker: SIGSTOP past its lease, SIGCONT", _freeze, 4, 1)
 CLOCK = Fault("worker: clock jumps by hours", _clock, 1)
 NO_MODEL = Fault("worker: model file gone at start", _no_model, 1, excused=frozenset({REFUSED}))
