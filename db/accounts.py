@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Select, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import moment
-from db.schema import Appeal, Case, Image, Look, Preview, Request
+from db.passes import erasing
+from db.schema import Appeal, Case, Image, Look, Preview, Request, Review
 from db.session import Database
 
 #: Images in one transaction.
@@ -64,7 +65,7 @@ def erase(session: Session, image_ids: Sequence[Any]) -> int:
 def close_cases(session: Session, which: ColumnElement[bool]) -> int:
     """Take the account from cases; one that is open can no longer be decided, and is withdrawn. How many.
 
-    What was written in appeals goes too: it may be the account's owner who speaks.
+    What was written in appeals and reviews goes too: it may be the account's owner who speaks, or be about them.
     """
     statement = (
         update(Case)
@@ -83,6 +84,9 @@ def close_cases(session: Session, which: ColumnElement[bool]) -> int:
     )
     ids = session.scalars(statement).all()
     session.execute(update(Appeal).where(Appeal.case_id.in_(ids)).values(reason=None))
+    with erasing(session):
+        written = update(Review).where(Review.case_id.in_(ids), Review.note.is_not(None)).values(note=None)
+        session.execute(written.execution_options(synchronize_session=False))
     return len(ids)
 
 

@@ -1,12 +1,11 @@
 """Retention: what was kept for as long as it should be goes, in batches, in an order that can be interrupted.
 
-Three periods, each of which may be for ever: pictures that reviewers are shown; whose an image is, and where it came
-from; and the record of images that were neither flagged nor sampled. What people decided on is kept, without the
-account.
+Four periods, each of which may be for ever: pictures that reviewers are shown; whose an image is, and where it came
+from; the record of images that were neither flagged nor sampled; and what the platform was told. What people decided on
+is kept, without the account and without what they wrote about it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import PositiveFloat
@@ -16,7 +15,8 @@ from sqlalchemy.orm import Session
 from db import accounts
 from db.accounts import BATCH, close_cases
 from db.clock import moment
-from db.schema import Case, Flag, Image, Look, Preview, Request, RetentionPass, Sample, Score
+from db.passes import erasing
+from db.schema import Case, Delivery, Flag, Image, Look, Preview, Request, Sample, Score
 from db.session import Database
 from db.settings import Environment
 
@@ -29,6 +29,7 @@ class RetentionSettings(Environment):
     keep_pictures_days: PositiveFloat | None = None
     keep_accounts_days: PositiveFloat | None = None
     keep_scores_days: PositiveFloat | None = None
+    keep_deliveries_days: PositiveFloat | None = None
 
 
 #: What each period is about: which rows are past it, and what happens to a batch of them.
@@ -49,15 +50,6 @@ def run(database: Database, settings: RetentionSettings, batch: int = BATCH) -> 
     return {name: _apply(database, which(days), apply, batch) for name, days, which, apply in _configured(settings)}
 
 
-@contextmanager
-def deleting(session: Session) -> Iterator[None]:
-    """Within this block, and this transaction, scores may be deleted; nobody else ever sees the pass."""
-    session.add(RetentionPass(name="retention"))
-    session.flush()
-    yield
-    session.execute(delete(RetentionPass))
-
-
 def _apply(database: Database, which: Select[Any], apply: Apply, batch: int) -> int:
     total = 0
     while True:
@@ -75,6 +67,7 @@ def _configured(settings: RetentionSettings) -> list[tuple[str, float, Due, Appl
         ("accounts", settings.keep_accounts_days, _old_accounts, accounts.erase),
         ("cases", settings.keep_accounts_days, _old_cases, _close),
         ("scores", settings.keep_scores_days, _old_records, _delete_records),
+        ("deliveries", settings.keep_deliveries_days, _old_deliveries, _delete_deliveries),
     )
     return [(name, days, which, apply) for name, days, which, apply in periods if days is not None]
 
@@ -99,6 +92,11 @@ def _old_records(days: float) -> Select[Any]:
     return _settled(days).where(~_flagged(), ~exists(select(Sample.id).where(Sample.image_id == Image.id)))
 
 
+def _old_deliveries(days: float) -> Select[Any]:
+    """Those that came to an end; one that still waits is not told yet."""
+    return select(Delivery.id).where(Delivery.state != "pending", Delivery.changed_at < moment(-days * _DAY_S))
+
+
 def _settled(days: float) -> Select[Any]:
     return (
         select(Image.id).where(Image.state != "pending", Image.created_at < moment(-days * _DAY_S)).order_by(Image.id)
@@ -118,7 +116,11 @@ def _close(session: Session, ids: Sequence[Any]) -> None:
 
 
 def _delete_records(session: Session, ids: Sequence[Any]) -> None:
-    with deleting(session):
+    with erasing(session):
         for table in (Score, Preview, Request, Look):
             session.execute(delete(table).where(table.image_id.in_(ids)))
         session.execute(delete(Image).where(Image.id.in_(ids)))
+
+
+def _delete_deliveries(session: Session, ids: Sequence[Any]) -> None:
+    session.execute(delete(Delivery).where(Delivery.id.in_(ids)))

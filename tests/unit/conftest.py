@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import delete, text
 
-from db.retention import deleting
+from db.passes import erasing
 from db.schema import Base
 from db.session import Database
 
@@ -27,7 +27,7 @@ def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def database(migrated: Database) -> Database:
     """An empty database with our schema, on both kinds; for tests that leave the schema as it is."""
-    with migrated.writing() as session, deleting(session):
+    with migrated.writing() as session, erasing(session):
         for table in reversed(Base.metadata.sorted_tables):
             session.execute(delete(table))
     return migrated

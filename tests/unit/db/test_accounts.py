@@ -12,7 +12,7 @@ from db import accounts, images, scores
 from db.accounts import Forgotten
 from db.commands.account import account
 from db.images import Failure
-from db.schema import Case, Image, Preview, Request, Score
+from db.schema import Case, Image, Preview, Request, Review, Score
 from db.scores import Provenance, Scored
 from db.session import Database
 
@@ -65,6 +65,22 @@ def test_nothing_of_the_account_is_left_and_its_scores_are(known: Database) -> N
 
 def ours() -> Any:
     return select(Image).where(Image.id != "b1")
+
+
+def test_what_reviewers_wrote_about_it_is_gone_and_what_they_decided_is_not(
+    known: Database, decide: Callable[..., Any]
+) -> None:
+    with known.reading() as session:
+        cases = dict(session.execute(select(Case.account_id, Case.id)).all())
+    for account_id, case_id in cases.items():
+        decide(case_id, "pat", "confirmed", reason="artefacts", note=f"{account_id} wrote to me")
+    accounts.forget(known, "ada")
+    with known.reading() as session:
+        found = session.execute(select(Review.decision, Review.reason, Review.note).order_by(Review.note)).all()
+    assert sorted(found, key=str) == [
+        ("confirmed", "artefacts", "bob wrote to me"),
+        ("confirmed", "artefacts", None),
+    ]
 
 
 def test_a_dry_run_counts_the_same_and_changes_nothing(known: Database) -> None:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import delete, func, select, text
 
 from db.errors import DatabaseError
-from db.retention import deleting
+from db.passes import erasing
 from db.schema import AuditEntry, Review, Score, Threshold
 from db.session import Database
 
@@ -64,19 +64,35 @@ def test_a_score_is_not_replaced_in_sqlites_own_way(full: Database) -> None:
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__tablename__)
 def test_retentions_pass_opens_for_one_transaction_and_only_for_deleting(full: Database, table: type[Score]) -> None:
-    with pytest.raises(DatabaseError), full.writing() as session, deleting(session):
+    with pytest.raises(DatabaseError), full.writing() as session, erasing(session):
         session.execute(text(f"UPDATE {table.__tablename__} SET {CHANGES[table.__tablename__]}"))  # noqa: S608
-    with full.writing() as session, deleting(session):
+    with full.writing() as session, erasing(session):
         session.execute(delete(table))
     assert count(full, table) == 0
     with full.writing() as session:
         assert session.scalar(text("SELECT count(*) FROM retention_pass")) == 0
 
 
+@pytest.mark.parametrize(
+    "change", ["note = 'y'", "note = NULL, decision = 'confirmed'", "note = NULL, undoes = 1", "note = NULL, id = 3"]
+)
+def test_the_pass_lets_a_reviews_note_go_and_nothing_else_of_it(full: Database, change: str) -> None:
+    with full.writing() as session:
+        session.add(Review(id=2, case_id=1, reviewer="ada", decision="dismissed", blind=False, note="x"))
+    assert "reviews are appended" in refused(full, "UPDATE reviews SET note = NULL")
+    with pytest.raises(DatabaseError, match="appended"), full.writing() as session, erasing(session):
+        session.execute(text(f"UPDATE reviews SET {change} WHERE id = 2"))  # noqa: S608 - our own words
+    with full.writing() as session, erasing(session):
+        session.execute(text("UPDATE reviews SET note = NULL"))
+    with full.reading() as session:
+        rows = select(Review.id, Review.note, Review.decision).order_by(Review.id)
+        assert session.execute(rows).all() == [(1, None, "dismissed"), (2, None, "dismissed")]
+
+
 def test_another_transaction_does_not_see_the_pass(full: Database) -> None:
     if full.engine.dialect.name == "sqlite":
         pytest.skip("SQLite has one writer at a time")
-    with full.writing() as session, deleting(session):
+    with full.writing() as session, erasing(session):
         assert "scores are appended" in refused(full, "DELETE FROM scores")
 
 

@@ -13,7 +13,7 @@ from db import accounts, retention
 from db.commands.retention import retention as command
 from db.errors import SettingsError
 from db.retention import RetentionSettings
-from db.schema import Case, Image, Preview, Review, Score
+from db.schema import Case, Delivery, Image, Preview, Review, Score
 from db.session import Database
 
 SETTINGS = RetentionSettings(keep_pictures_days=30, keep_accounts_days=90, keep_scores_days=365)
@@ -70,6 +70,19 @@ def test_before_its_period_nothing_goes(old: Callable[[int], Database]) -> None:
     before = left(database)
     assert retention.run(database, SETTINGS) == {"pictures": 0, "accounts": 0, "cases": 0, "scores": 0}
     assert left(database) == before
+
+
+def test_what_the_platform_was_told_goes_and_what_it_is_to_be_told_stays(old: Callable[[int], Database]) -> None:
+    database = old(1)
+    with database.writing() as session:
+        case_id = session.scalars(select(Case.id)).first()
+        told = {"pending": 1, "done": 2, "dead": 3}
+        session.add_all(Delivery(case_id=case_id, version=n, event="opened", state=s) for s, n in told.items())
+        session.execute(update(Delivery).values(changed_at=datetime.now(UTC) - timedelta(days=8)))
+        session.add(Delivery(case_id=case_id, version=4, event="opened", state="done"))
+    assert retention.run(database, RetentionSettings(keep_deliveries_days=7)) == {"deliveries": 2}
+    with database.reading() as session:
+        assert sorted(session.scalars(select(Delivery.version))) == [1, 4]
 
 
 def test_pictures_go_first(old: Callable[[int], Database]) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from db import locks
 from db.errors import DatabaseAwayError
-from db.retention import deleting
+from db.passes import erasing
 from db.schema import Case, Review
 from db.session import Database
 from worker import metrics
@@ -144,7 +144,7 @@ def add_one(database: Database) -> None:
 
 
 def erase(database: Database) -> None:
-    with database.writing() as session, deleting(session):
+    with database.writing() as session, erasing(session):
         session.execute(delete(Review))
         session.execute(delete(Case))
 
