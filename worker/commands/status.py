@@ -1,13 +1,14 @@
 """``unmask status``: the state of the whole, also while the broker is down."""
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 from sqlalchemy.orm import Session
 
-from db import failures, images, locks, outbox, pauses, requests, thresholds, versions
+from db import failures, images, locks, outbox, pauses, queue, requests, thresholds, versions
 from db.cli import open_database
 from db.output import emit_json, json_option
 from worker.errors import BrokerError
@@ -40,6 +41,7 @@ def _record() -> dict[str, Any]:
             "sweeper": _sweeper(session),
             "oldest_pending_s": round((datetime.now(UTC) - oldest).total_seconds(), 1) if oldest else None,
             "paused": {what: f"by {row.author}: {row.reason}" for what, row in pauses.standing(session).items()},
+            "review": asdict(queue.backlog(session)),
             "model": active.name if active else None,
             "thresholds": {t.policy: t.value for t in thresholds.latest(session, active.id)} if active else {},
         }

@@ -264,6 +264,7 @@ def test_the_status_tells_what_waits_what_was_done_and_by_which_model(
         "requests": {"pending": 0, "done": 0, "failed": 0},
         "sweeper": {"leader": None, "last_sweep_s": None, "lag_s": 0.0},
         "paused": {},
+        "review": {"open": 0, "held": 0, "unsure": 0, "oldest_s": None, "by_policy": {}},
         "model": "first",
         "thresholds": {"default": 0.75},
         "queue": {"reachable": True, "messages": 1},
