@@ -29,6 +29,10 @@ class DeniedError(DbError):
     """Somebody may not do this: not signed in, not of the role, or too often."""
 
 
+class IdError(DbError, ValueError):
+    """Text that cannot be an id."""
+
+
 class StaleError(ConflictError):
     """It has changed since the page on which somebody decided was made."""
 

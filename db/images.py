@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Float, String, Text, case, column, false, 
 from sqlalchemy.orm import Session
 
 from db.clock import moment
-from db.errors import ConflictError
+from db.errors import ConflictError, IdError
 from db.insert import given, insert
 from db.schema import ID_LENGTH, Image
 
@@ -77,10 +77,10 @@ class Failure:
 
 
 def check_id(name: str, value: object) -> str:
-    """An id as the schema wants it; raises ValueError naming it, its limit and its value."""
+    """An id as the schema wants it; raises `IdError` naming it, its limit and its value."""
     if not isinstance(value, str) or not 1 <= len(value) <= ID_LENGTH or _UNSTORABLE.search(value):
         shown = ascii(value) if len(ascii(value)) <= ID_LENGTH else f"{len(str(value))} characters"
-        raise ValueError(f"{name} must be text of 1 to {ID_LENGTH} characters, without NUL or half characters: {shown}")
+        raise IdError(f"{name} must be text of 1 to {ID_LENGTH} characters, without NUL or half characters: {shown}")
     return value
 
 
@@ -88,7 +88,7 @@ def check_new_id(name: str, value: object) -> str:
     """An id that may be added: also without control characters."""
     checked = check_id(name, value)
     if _UNSHOWABLE.search(checked):
-        raise ValueError(f"{name} must be without control characters: {checked!a}")
+        raise IdError(f"{name} must be without control characters: {checked!a}")
     return checked
 
 
