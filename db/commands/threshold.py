@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-from sqlalchemy.orm import Session
 
-from db import changes, policies, references, thresholds, versions
+from db import changes, policies, thresholds, versions
+from db.choices import Asked, choose
 from db.cli import open_database
 from db.commands.options import budget, confirm_option, policy_option, prevalence_option, reason_option, signed
 from db.commands.show import (
@@ -19,13 +19,9 @@ from db.commands.show import (
     say_thresholds,
     threshold_row,
 )
-from db.errors import NotFoundError
 from db.forecast import forecast
 from db.output import emit, emit_json, json_option
-from db.reals import Reals
 from db.rules import rule_for
-from db.schema import ModelVersion
-from db.thresholds import Choice
 
 Command = Callable[..., Any]
 
@@ -81,9 +77,10 @@ def threshold_set(
     Refused when the reference has fewer than 3 / FPR real photos, and when more cases would change than
     UNMASK_FLOOD_BUDGET allows. Cases that somebody has reviewed are never touched.
     """
+    asked = _asked(fpr, value, reference, force=force)
     with open_database().writing() as session:
         version = versions.active(session)
-        choice = _chosen(session, version, fpr, value, reference, force=force)
+        choice = choose(session, version, asked)
         row = policies.set_threshold(session, version.id, policy, choice, signed(reason), budget(confirm))
         shown = threshold_row(row, version.name)
     say_thresholds([shown], as_json=as_json, empty="")
@@ -131,9 +128,10 @@ def threshold_preview(
     as_json: bool,
 ) -> None:
     """What a threshold would do, on the scores that are stored: which accounts, and what days to come will bring."""
+    asked = _asked(fpr, value, reference, force=force)
     with open_database().reading() as session:
         version = versions.active(session)
-        choice = _chosen(session, version, fpr, value, reference, force=force)
+        choice = choose(session, version, asked)
         rule = rule_for(session, version.id, policy, choice.value)
         found = changes.preview(session, [rule])
         days = forecast(session, rule, choice.measured, prevalence, version.card)
@@ -158,28 +156,7 @@ def threshold_history(*, policy: str | None, limit: int, as_json: bool) -> None:
     say_thresholds(rows, as_json=as_json, empty="no threshold was ever set")
 
 
-def _chosen(
-    session: Session,
-    version: ModelVersion,
-    fpr: float | None,
-    value: float | None,
-    reference: str | None,
-    *,
-    force: bool,
-) -> Choice:
-    """The threshold that the options ask for."""
+def _asked(fpr: float | None, value: float | None, reference: str | None, *, force: bool) -> Asked:
     if (fpr is None) == (value is None):
         raise click.UsageError("needs --fpr or --value: one of them")
-    if fpr is not None:
-        return thresholds.by_fpr(references.reals_of(session, version, reference), fpr, force=force)
-    return thresholds.by_value(_reals(session, version, reference), value or 0.0)
-
-
-def _reals(session: Session, version: ModelVersion, reference: str | None) -> Reals | None:
-    """To measure a threshold by value, which may be set where no reals are known."""
-    try:
-        return references.reals_of(session, version, reference)
-    except NotFoundError:
-        if reference is not None:
-            raise
-        return None
+    return Asked(fpr, value, reference, force)
