@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from db.console import words
 from db.console.door import Door, Page, nobody, refused
 from db.console.headers import Headers
-from db.console.pages import audit, cases, health, look, people, pictures, queue, samples, sign_in
+from db.console.pages import audit, cases, health, look, overview, people, pictures, queue, samples, sign_in, thresholds
 from db.console.settings import ConsoleSettings
 from db.console.visit import Console
 from db.console.waiting import Waiting
@@ -47,6 +47,7 @@ PAGES = (
     Page("GET", "/cases/{case_id:int}", cases.show, ROLES),
     Page("GET", "/cases/{case_id:int}/alike", cases.alike, ROLES),
     Page("POST", "/cases/{case_id:int}/decide", cases.decide, DECIDERS),
+    Page("POST", "/cases/{case_id:int}/decide-alike", cases.decide_alike, DECIDERS),
     Page("POST", "/cases/{case_id:int}/undo", cases.undo, DECIDERS),
     Page("POST", "/cases/{case_id:int}/appeal", cases.appeal, DECIDERS),
     Page("POST", "/cases/{case_id:int}/leave", cases.leave, DECIDERS),
@@ -60,6 +61,10 @@ PAGES = (
     Page("GET", "/samples/{sample_id:int}/photo", samples.picture, DECIDERS),
     Page("GET", "/samples/{sample_id:int}/box", samples.box, DECIDERS),
     Page("POST", "/samples/{sample_id:int}/judge", samples.judge, DECIDERS),
+    Page("GET", "/overview", overview.show, READ_LOG),
+    Page("GET", "/overview/{part}", overview.part, READ_LOG),
+    Page("GET", "/thresholds", thresholds.show, LEAD),
+    Page("POST", "/thresholds", thresholds.apply, LEAD),
     Page("GET", "/audit", audit.show, READ_LOG),
     Page("GET", "/people", people.show, LEAD),
     Page("POST", "/people/add", people.add, LEAD),
@@ -112,4 +117,5 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"age": words.age, "ago": words.ago, "when": words.when, "score": words.score}
+    environment.filters |= {"rate": words.rate, "count": words.count}
     return environment

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from db.intervals import Estimate
+
 _STEPS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -28,3 +30,15 @@ def when(moment: datetime) -> str:
 def score(value: float) -> str:
     """Never rounded up to a certainty."""
     return f"{min(value, 0.9999):.4f}" if value < 1 else "1.0000"
+
+
+def rate(estimate: Estimate | None) -> str:
+    """A share and its 95 % interval."""
+    if estimate is None:
+        return "not known yet"
+    return f"{estimate.value:.2%} ({estimate.low:.2%} to {estimate.high:.2%})"
+
+
+def count(estimate: Estimate | None) -> str:
+    """So many, and the 95 % interval of that."""
+    return f"{estimate.value:,.1f} ({estimate.low:,.1f} to {estimate.high:,.1f})" if estimate is not None else "unknown"

@@ -54,6 +54,9 @@ GRANT SELECT ON images, scores, flags, previews, requests, model_versions, thres
 GRANT INSERT ON reviews, requests, appeals, verdicts TO unmask_reviewer;
 GRANT UPDATE (state, version, changed_at, held_by, held_until, second) ON cases TO unmask_reviewer;
 GRANT UPDATE (held_by, held_until, judged) ON samples TO unmask_reviewer;
+-- Leads see in the console what a threshold would do. To let them set it there, make the console's login a member of
+-- unmask_policy as well.
+GRANT SELECT ON reference_sets, pauses TO unmask_reviewer;
 
 -- The console's login is a reviewer, too: it knows who may sign in, and writes down what they saw. Nobody's name or role
 -- is changed, and nothing that was written down.

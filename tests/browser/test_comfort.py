@@ -15,8 +15,8 @@ LONG = "an-account-with-a-very-long-name-and-no-space-anywhere-" * 2
 PAGES = {
     "nobody": ["/sign-in", "/look", "/link/x"],
     "pat": ["/", "/cases/1", "/cases/4711", "/samples", "/help", "/look", "/password", "/?state=dismissed"],
-    "lee": ["/people", "/audit", "/cases/2"],
-    "cyn": ["/", "/cases/1", "/audit"],
+    "lee": ["/people", "/audit", "/cases/2", "/overview", "/thresholds", "/thresholds?value=0.5"],
+    "cyn": ["/", "/cases/1", "/audit", "/overview"],
 }
 #: Which rules: all that WCAG 2.2 AA asks for and can be seen by a program, and good practice.
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

@@ -189,6 +189,14 @@ def test_the_console_does_all_that_it_does_as_a_reviewer(owner: Database, become
     assert post("/people/add", name="bob", role="reviewer") == 200
     assert post("/people/disable", name="bob") == 303
     assert [browser.get(path).status_code for path in ("/", "/audit", "/people", "/samples", "/help")] == [200] * 5
+    pages = ("/overview", *(f"/overview/{part}" for part in ("work", "live", "drift")), "/thresholds?value=0.95")
+    assert [browser.get(path).status_code for path in pages] == [200] * 5
+    assert post("/thresholds", value=0.95, reason="fewer") == 403
+    with owner.writing() as session:
+        session.execute(text("CREATE ROLE unmask_both IN ROLE unmask_reviewer, unmask_policy"))
+    both = build(become("both"), ConsoleSettings(), ReviewSettings(blind_share=0))
+    browser = TestClient(both, base_url="http://localhost", follow_redirects=False, cookies=browser.cookies)
+    assert post("/thresholds", value=0.95, reason="fewer") == 303
     assert post("/password", old="correct horse battery", new="another horse battery") == 303
     assert post("/sign-out") == 303
     for statement in (

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from db import audit, dossiers, lookalikes, queue, reviews
 from db.console import photos
 from db.console.pages.queue import go_next
-from db.console.visit import Visit
+from db.console.visit import Visit, digits
 from db.console.working import DECIDERS, choices, find, is_blind, is_mine, order_of, undoable
 from db.errors import ConflictError, StaleError
 from db.reviews import DECIDED, Decision
@@ -17,6 +17,8 @@ from db.timeline import timeline
 NOTE_LIMIT = 4000
 #: Events that tell a score: not for whoever decides blind.
 _SCORED = ("flagged",)
+#: How a form names other cases that are to be decided with this one.
+_ALSO = "also-"
 
 
 def show(visit: Visit) -> Response:
@@ -54,9 +56,20 @@ def alike(visit: Visit) -> Response:
     """Other cases with the same face: asked for once the case is on the screen, since every photo is looked at."""
     case_id = visit.number("case_id")
     with visit.database.reading() as session:
-        blind = is_blind(visit, find(session, case_id))
+        case = find(session, case_id)
+        blind = is_blind(visit, case)
         found = [] if blind else lookalikes.same_face(session, case_id)
-    return visit.page("alike.html", found=found, blind=blind)
+        others = [find(session, one.case.case_id) for one in found]
+    context: dict[str, Any] = {
+        "case": case,
+        "found": found,
+        "blind": blind,
+        "open": {other.id: other.version for other in others if other.state == "open" and not is_blind(visit, other)},
+        "may_decide": visit.who.role in DECIDERS and case.state == "open",
+        "reasons": visit.console.review.review_reasons,
+        "choices": choices(visit),
+    }
+    return visit.page("alike.html", **context)
 
 
 def decide(visit: Visit) -> Response:
@@ -64,18 +77,37 @@ def decide(visit: Visit) -> Response:
     case_id = visit.number("case_id")
     with visit.database.writing() as session:
         blind = is_blind(visit, find(session, case_id))
-        decision = Decision(
-            case_id,
-            visit.number_of("version"),
-            visit.who.name,
-            visit.form.get("decision", ""),
-            visit.form.get("reason") or None,
-            visit.form.get("note", "").strip()[:NOTE_LIMIT] or None,
-            blind,
-        )
+        decision = _decision(visit, case_id, visit.number_of("version"), blind=blind)
         _decide(visit, session, decision)
         audit.note(session, visit.who.name, "decided", case_id=case_id, detail=decision.decision)
     return go_next(visit, decided=case_id)
+
+
+def decide_alike(visit: Visit) -> Response:
+    """Enter one decision about a case and those that were ticked beside it: all of them, or none."""
+    case_id = visit.number("case_id")
+    chosen = {case_id: visit.number_of("version")} | _ticked(visit)
+    with visit.database.writing() as session:
+        if any(is_blind(visit, find(session, one)) for one in chosen):
+            raise ConflictError("one of them is yours to decide blind, and by itself")
+        decisions = [_decision(visit, one, version, blind=False) for one, version in chosen.items()]
+        reviews.decide_all(session, decisions, visit.number_of("count"), visit.console.review)
+        for decision in decisions:
+            detail = f"{decision.decision}, with {len(decisions) - 1} alike"
+            audit.note(session, visit.who.name, "decided", case_id=decision.case_id, detail=detail)
+    return go_next(visit, decided=case_id)
+
+
+def _ticked(visit: Visit) -> dict[int, int]:
+    """Other cases, each with the version that was seen."""
+    found = {digits(name.removeprefix(_ALSO)): digits(value) for name, value in visit.form.items() if _ALSO in name}
+    return {one: version for one, version in found.items() if one is not None and version is not None}
+
+
+def _decision(visit: Visit, case_id: int, version: int, *, blind: bool) -> Decision:
+    note = visit.form.get("note", "").strip()[:NOTE_LIMIT] or None
+    reason = visit.form.get("reason") or None
+    return Decision(case_id, version, visit.who.name, visit.form.get("decision", ""), reason, note, blind)
 
 
 def _decide(visit: Visit, session: Session, decision: Decision) -> None:

@@ -49,7 +49,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.dataset.sent) return event.preventDefault();
-  if (form.matches(".decide, .done")) form.dataset.sent = "1";
+  if (form.matches(".decide, .alike, .done")) form.dataset.sent = "1";
   if (form.matches("[data-ahead]")) goOn(event);
 });
 addEventListener("pageshow", () => {

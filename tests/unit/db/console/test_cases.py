@@ -259,7 +259,57 @@ def test_other_cases_with_the_same_face_are_named_to_whoever_does_not_decide_bli
     assert "No other case" in sign_in("lead", "lead").get(f"/cases/{third}/alike").text
     blind = sign_in("reviewer", "pat", blind_share=1.0).get(alike).text
     assert (f"/cases/{second}" in blind, "without knowing" in blind) == (False, True)
-    assert sign_in("lead", "lea").get("/cases/99/alike").status_code == 404
+    assert sign_in("lead", "lea").get("/cases/1000000000/alike").status_code == 404
+
+
+@pytest.fixture
+def alike(database: Database, flag: Flag, case_ids: CaseIds) -> list[int]:
+    """Three cases with one face, each of another account."""
+    for account, photo in (("ada", "a"), ("bea", "b"), ("cyd", "c")):
+        flag(account, photo)
+    face = bytes(range(32))
+    with database.writing() as session:
+        lookalikes.keep(session, dict.fromkeys("abc", face + face))
+    return case_ids()
+
+
+def bulk(database: Database, first: int, *others: int, **more: object) -> dict[str, object]:
+    """The form of a decision about several cases, as their pages would send it."""
+    also = {f"also-{case_id}": version_of(database, case_id) for case_id in others}
+    form = {"version": version_of(database, first), "decision": "confirmed", "count": 1 + len(others)}
+    return form | also | more
+
+
+def test_cases_of_one_face_are_decided_together_once_their_number_is_repeated(
+    sign_in: Open, database: Database, alike: list[int], logged: Logged
+) -> None:
+    first, second, third = alike
+    pat = sign_in("reviewer", "pat")
+    page = pat.get(f"/cases/{first}/alike").text
+    assert [f'name="also-{case_id}"' in page for case_id in alike] == [False, True, True]
+    path = f"/cases/{first}/decide-alike"
+    assert pat.post(path, **bulk(database, first, second, third, count=2)).status_code == 409
+    assert [state_of(database, case_id) for case_id in alike] == ["open"] * 3
+    assert pat.post(path, **bulk(database, first, second)).status_code == 303
+    assert [state_of(database, case_id) for case_id in alike] == ["confirmed", "confirmed", "open"]
+    assert [entry for entry in logged() if entry[1] == "decided"] == [("pat", "decided")] * 2
+    assert 'name="also-' not in pat.get(f"/cases/{first}/alike").text, "what is decided is decided"
+
+
+def test_one_of_them_that_cannot_be_decided_stops_them_all(sign_in: Open, database: Database, alike: list[int]) -> None:
+    first, second, third = alike
+    pat, sam = sign_in("reviewer", "pat"), sign_in("reviewer", "sam")
+    path = f"/cases/{first}/decide-alike"
+    form = bulk(database, first, second, third)
+    sam.get(f"/cases/{third}")
+    assert "is with sam until" in pat.post(path, **form).text
+    sam.post(f"/cases/{third}/leave")
+    assert "has changed" in pat.post(path, **form | {f"also-{third}": 99}).text
+    assert pat.post(path, **form | {"decision": "nonsense"}).status_code == 400
+    blind = sign_in("reviewer", "pat", blind_share=1.0)
+    assert "blind, and by itself" in blind.post(path, **form).text
+    assert 'name="also-' not in sign_in("auditor", "cyn").get(f"/cases/{first}/alike").text
+    assert [state_of(database, case_id) for case_id in alike] == ["open"] * 3
 
 
 def test_pictures_are_for_those_who_decide_and_kept_by_nobody(

@@ -37,6 +37,7 @@ MAY = {
     "GET /cases/{case_id:int}": ALL,
     "GET /cases/{case_id:int}/alike": ALL,
     "POST /cases/{case_id:int}/decide": DECIDE,
+    "POST /cases/{case_id:int}/decide-alike": DECIDE,
     "POST /cases/{case_id:int}/undo": DECIDE,
     "POST /cases/{case_id:int}/appeal": DECIDE,
     "POST /cases/{case_id:int}/leave": DECIDE,
@@ -50,6 +51,10 @@ MAY = {
     "GET /samples/{sample_id:int}/photo": DECIDE,
     "GET /samples/{sample_id:int}/box": DECIDE,
     "POST /samples/{sample_id:int}/judge": DECIDE,
+    "GET /overview": LOG,
+    "GET /overview/{part}": LOG,
+    "GET /thresholds": LEAD,
+    "POST /thresholds": LEAD,
     "GET /audit": LOG,
     "GET /people": LEAD,
     "POST /people/add": LEAD,
@@ -64,7 +69,7 @@ def path_of(page: str) -> str:
     path = page.split()[1]
     for name, value in {"{token}": "x", "{case_id:int}": "7", "{flag_id:int}": "7", "{kind}": "photo"}.items():
         path = path.replace(name, value)
-    return path.replace("{sample_id:int}", "7")
+    return path.replace("{sample_id:int}", "7").replace("{part}", "work")
 
 
 def ask(browser: Any, page: str) -> httpx2.Response:

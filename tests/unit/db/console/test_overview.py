@@ -1,0 +1,175 @@
+"""A lead's day: how the work goes, how well the model does, and a threshold that is previewed and then set."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from db import draws, samples, thresholds, versions
+from db.console import plots
+from db.draws import Sizes
+from db.intervals import Estimate
+from db.session import Database
+
+Open = Callable[..., Any]
+Act = Callable[..., Any]
+HOSTILE = "\"'><img src=x onerror=alert(1)>{{1234*2}}"
+CARD = {
+    "reference": {"name": "card reals", "scores": [number / 1000 for number in range(1000)]},
+    "quality": {"threshold": 0.9945, "engines": {"dalle": {"tpr": 0.845, "fakes": 1000}}},
+}
+
+
+@pytest.fixture
+def version_id(database: Database) -> int:
+    """A version whose card has a thousand reals."""
+    with database.writing() as session:
+        return versions.register(session, HOSTILE, "1" * 64, "unmask-1", CARD).id
+
+
+@pytest.fixture
+def accounts(add_images: Act, record: Act) -> None:
+    """Ten accounts whose photos score 0.990 to 0.999."""
+    for number in range(10):
+        add_images(f"i{number}", account_id=f"{HOSTILE}{number}")
+    record({f"i{number}": (990 + number) / 1000 for number in range(10)})
+
+
+def standing(database: Database) -> list[tuple[str, float, str, str]]:
+    with database.reading() as session:
+        found = thresholds.latest(session, versions.active(session).id)
+        return [(row.policy, round(row.value, 4), row.author, row.reason) for row in found]
+
+
+def test_the_overview_shows_what_people_decided(sign_in: Open, open_case: Act, decide: Act) -> None:
+    for number in range(3):
+        decide(open_case(f"account {number}"), HOSTILE, "confirmed")
+    open_case("waits")
+    lead = sign_in("lead")
+    frame, work = lead.get("/overview").text, lead.get("/overview/work").text
+    assert re.findall(r'hx-get="/overview/(\w+)"', frame) == ["work", "live", "drift"]
+    assert "<dd>1</dd>" in work
+    assert "3 in 28 days, at most 3 a day" in work
+    assert "3 confirmed</title>" in work
+    for page in (frame, work):
+        assert "<img src=x" not in page
+        assert "2468" not in page
+
+
+def test_the_overview_shows_live_figures_and_drift(
+    sign_in: Open, database: Database, add_images: Act, record: Act, set_threshold: Act
+) -> None:
+    lead = sign_in("lead")
+    assert "Nothing is known yet" in lead.get("/overview/live").text
+    assert "has scored nothing lately" in lead.get("/overview/drift").text
+    set_threshold(0.5)
+    names = [f"p{number}" for number in range(100)]
+    add_images(*names)
+    record({name: number / 100 for number, name in enumerate(names)})
+    with database.writing() as session:
+        draws.draw(session, Sizes(50, 3, 47), "lee")
+        while (sample := samples.next_sample(session, "ada", 60)) is not None:
+            fake = int(sample.image_id[1:]) >= 60
+            samples.judge(session, sample.sample_id, "ada", "fake" if fake else "real")
+    live, drift = lead.get("/overview/live").text, lead.get("/overview/drift").text
+    drawn = re.search(r"<p>(\d+) of (\d+) drawn photos judged blind, out of (\d+)", live)
+    assert drawn is not None
+    assert (drawn[1], drawn[3]) == (drawn[2], "100")
+    assert "Precision 80.00%" in live
+    assert live.count("<circle") == 2
+    assert "50.00 %" in drift
+    assert lead.get("/overview/other").status_code == 404
+
+
+@pytest.mark.usefixtures("accounts")
+def test_a_threshold_is_previewed_and_nothing_is_done(sign_in: Open, database: Database) -> None:
+    page = sign_in("lead").get("/thresholds?fpr=0.5&prevalence=1").text
+    assert "From 0.9945 on" in page
+    assert "0.50% (0.16% to 1.16%) of 1,000 real photos" in page
+    assert "It opens 5 cases and withdraws 0" in page
+    assert "If all AI-generated photos were <bdi>dalle</bdi>" in page
+    assert "to confirm" not in page
+    assert "<img src=x" not in page
+    assert standing(database) == []
+
+
+@pytest.mark.usefixtures("accounts")
+def test_a_lead_sets_a_threshold_in_their_own_name(
+    sign_in: Open, database: Database, case_ids: Act, logged: Act
+) -> None:
+    lead = sign_in("lead", "lea")
+    assert lead.post("/thresholds", fpr="0.5", reason="policy 12").headers["location"] == "/thresholds"
+    assert standing(database) == [("default", 0.9945, "lea", "policy 12")]
+    assert len(case_ids()) == 5
+    assert logged() == [("lea", "threshold_set")]
+    page = lead.get("/thresholds").text
+    assert "policy 12" in page
+    assert "5 opened, 0 withdrawn" in page
+    assert "0.9945" in lead.get("/overview").text
+
+
+@pytest.mark.usefixtures("accounts")
+def test_a_flood_wants_its_number(sign_in: Open, case_ids: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNMASK_FLOOD_BUDGET", "4")
+    lead = sign_in("lead")
+    assert "type 10 to confirm" in lead.get("/thresholds?value=0.9").text
+    for confirm in ("", "9"):
+        answer = lead.post("/thresholds", value="0.9", reason="all", confirm=confirm)
+        assert (answer.status_code, "repeat the number" in answer.text, case_ids()) == (409, True, [])
+    assert lead.post("/thresholds", value="0.9", reason="all", confirm="10").status_code == 303
+    assert len(case_ids()) == 10
+
+
+@pytest.mark.usefixtures("version_id")
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"fpr": "x"}, "is no number from 0 to 100"),
+        ({"fpr": "101"}, "is no number from 0 to 100"),
+        ({"value": "nan"}, "is no number from 0 to 1"),
+        ({"value": "2"}, "is no number from 0 to 1"),
+        ({"fpr": "0.5", "value": "0.5"}, "one of them"),
+        ({"fpr": "0"}, "not between 0 and 1"),
+        ({"fpr": "0.05"}, "needs 6000 reals, 1000 given"),
+        ({"fpr": "0.5", "reference": "none"}, "no reference"),
+        ({"fpr": "0.5", "policy": "x" * 200}, "policy must be text of 1 to 128"),
+    ],
+)
+def test_what_cannot_be_set_is_said_with_its_limit(
+    sign_in: Open, database: Database, wish: dict[str, str], said: str
+) -> None:
+    answer = sign_in("lead").post("/thresholds", reason="r", **wish)
+    assert (answer.status_code, said in answer.text) == (answer.status_code, True), answer.text
+    assert 400 <= answer.status_code < 500
+    assert standing(database) == []
+
+
+@pytest.mark.usefixtures("version_id")
+def test_a_threshold_without_a_reason_is_not_set(sign_in: Open, database: Database) -> None:
+    assert sign_in("lead").post("/thresholds", fpr="0.5", reason=" ").status_code == 400
+    assert standing(database) == []
+
+
+def test_without_a_model_there_is_nothing_to_set(sign_in: Open) -> None:
+    lead = sign_in("lead")
+    assert lead.get("/overview").status_code == 200
+    for answer in (lead.get("/thresholds"), lead.post("/thresholds", fpr="1", reason="r")):
+        assert (answer.status_code, "no model version is active" in answer.text) == (404, True)
+
+
+def test_bars_stand_on_each_other_and_fill_the_height() -> None:
+    (left, right), most = plots.bars([("mon", {"a": 3, "b": 1}), ("tue", {"a": 0, "b": 0})])
+    assert most == 4
+    assert [(block.kind, block.top, block.height) for block in left.blocks] == [("a", 30.0, 90.0), ("b", 0.0, 30.0)]
+    assert (left.left, left.width, right.left) == (6.25, 37.5, 56.25)
+    assert (left.said, right.said, right.blocks) == ("mon: 3 a, 1 b", "tue: none", [])
+    assert plots.bars([]) == ([], 0)
+
+
+def test_points_lie_between_their_intervals_ends() -> None:
+    rows = [("w1", Estimate(0.5, 0.25, 0.75)), ("w2", None), ("w3", Estimate(1, 1, 1))]
+    first, last = plots.points(rows, 1.0)
+    assert (first.at, first.value, first.low, first.high) == (16.67, 60.0, 90.0, 30.0)
+    assert (last.at, last.value, last.said) == (83.33, 0.0, "w3: 100.00% (100.00% to 100.00%)")
+    assert (plots.highest(rows), plots.highest([])) == (1, 1.0)
