@@ -195,16 +195,26 @@ def evaluate(
 @out_option
 @fpr_option
 @click.option("--limit", type=click.IntRange(1), help="Reals, and pictures of each engine, at most.")
+@normalise_option
 @cache_option
 @device_option
 def robustness(
-    *, checkpoint: Path, manifest: Path, out: Path, fpr: float, limit: int | None, cache: Path, device: str
+    *,
+    checkpoint: Path,
+    manifest: Path,
+    out: Path,
+    fpr: float,
+    limit: int | None,
+    normalise: bool,
+    cache: Path,
+    device: str,
 ) -> None:
     """What scaling, JPEG, mirroring and turning do to a detector: robustness.json (the paper's Figure 3)."""
+    from trainer.intake import Intake
     from trainer.robustness import robustness_files
 
     with _stoppable(out):
-        robustness_files(checkpoint, manifest, out, fpr, cache, device, limit)
+        robustness_files(checkpoint, manifest, out, fpr, cache, device, limit, intake=Intake(normalise))
     if _first():
         click.echo(str(out / "robustness.json"))
 

@@ -20,6 +20,7 @@ from trainer.embed import Embedder, Source
 from trainer.errors import ManifestError, TrainerError
 from trainer.evaluate import TARGET_FPR
 from trainer.head import score_embeddings
+from trainer.intake import Intake
 from trainer.manifest import Example, read
 from trainer.metrics import Scores, rate_at, threshold_at_fpr
 from trainer.model import Detector
@@ -29,6 +30,7 @@ from trainer.sweeps import ALL, Kind, Robustness, Row
 #: The levels of the paper's Figure 3: the longer side in pixels, and IJG's JPEG quality.
 RESOLUTIONS = (512, 256, 128, 64, 32)
 QUALITIES = (100, 80, 60, 40, 20)
+AS_IT_IS = Intake()
 
 
 def robustness_files(  # noqa: PLR0913 - one for each option of the command
@@ -42,6 +44,7 @@ def robustness_files(  # noqa: PLR0913 - one for each option of the command
     *,
     resolutions: Sequence[int] = RESOLUTIONS,
     qualities: Sequence[int] = QUALITIES,
+    intake: Intake = AS_IT_IS,
 ) -> Robustness:
     """Sweep a checkpoint over split "eval" of a manifest, and write ``out/robustness.json``.
 
@@ -59,7 +62,8 @@ def robustness_files(  # noqa: PLR0913 - one for each option of the command
         TemporaryDirectory(prefix=".robustness-", dir=out) as scratch,
     ):
         embedder = Embedder(detector, cache, place, lambda: stop.asked)
-        found = sweep(detector, examples, embedder, Path(scratch) / "one.npy", fpr, resolutions, qualities)
+        one = Path(scratch) / "one.npy"
+        found = sweep(detector, examples, embedder, one, fpr, resolutions, qualities, intake=intake)
         found = found.model_copy(
             update={
                 "checkpoint": card.name,
@@ -73,7 +77,7 @@ def robustness_files(  # noqa: PLR0913 - one for each option of the command
     return found
 
 
-def sweep(
+def sweep(  # noqa: PLR0913 - what is judged, by what, and how
     detector: Detector,
     examples: Sequence[Example],
     embedder: Embedder,
@@ -81,6 +85,8 @@ def sweep(
     target_fpr: float = TARGET_FPR,
     resolutions: Sequence[int] = RESOLUTIONS,
     qualities: Sequence[int] = QUALITIES,
+    *,
+    intake: Intake = AS_IT_IS,
 ) -> Robustness:
     """Judge examples under each degradation; every rank embeds its share, and comes to the same result.
 
@@ -89,7 +95,8 @@ def sweep(
     """
     check(examples, target_fpr)
     scores = {
-        step: _scores(detector, examples, embedder, scratch, _view(*step)) for step in steps(resolutions, qualities)
+        step: _scores(detector, examples, embedder, scratch, intake.view(_view(*step)))
+        for step in steps(resolutions, qualities)
     }
     reals = scores["native", 0][~_fake(examples)]
     threshold = threshold_at_fpr(reals, target_fpr)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from trainer import checkpoint
 from trainer.card import Card
 from trainer.embed import Embedder
 from trainer.errors import ManifestError, TrainerError
+from trainer.intake import Intake
 from trainer.manifest import Example
 from trainer.model import Detector, Head
+from trainer.normalise import normalise
 from trainer.preprocess import decode
 from trainer.ranks import Ranks
 from trainer.robustness import QUALITIES, RESOLUTIONS, check, robustness_files, steps, subset, sweep
@@ -110,6 +113,22 @@ class TestSweep:
         for step in steps((96, 24), (90, 20)):
             rows = {row.engine: row for row in found.rows if (row.kind, row.level) == step}
             assert rows["all"].tpr == pytest.approx((rows["strong"].tpr + 2 * rows["weak"].tpr) / 3)
+
+    def test_normalised_it_is_that_of_pictures_that_were_normalised_before(
+        self, examples: list[Example], tmp_path: Path
+    ) -> None:
+        before = []
+        for number, example in enumerate(examples):
+            path = tmp_path / f"{number}.jpg"
+            path.write_bytes(normalise(example.path.read_bytes()))
+            before.append(replace(example, path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
+        embedder = Embedder(detail_detector(), tmp_path / "cache", HERE)
+        shared = (embedder, tmp_path / "scratch.npy", 0.5, (96,), (20,))
+
+        found = sweep(detail_detector(), examples, *shared, intake=Intake(normalise=True))
+
+        assert found.rows == sweep(detail_detector(), before, *shared).rows
+        assert found.threshold != sweep(detail_detector(), examples, *shared).threshold
 
     def test_it_is_the_same_again_from_the_cache(self, examples: list[Example], tmp_path: Path) -> None:
         detector = detail_detector()
