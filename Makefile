@@ -1,6 +1,6 @@
 # `make help` lists the words. Everything lives in .venv; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu bench chaos soak lint format docs secrets verify-deploy audit fuzz clean
+.PHONY: help demo test test-gpu bench chaos soak vigil lint format docs secrets verify-deploy audit fuzz clean
 
 # The first Python that is new enough and can make environments.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -29,6 +29,9 @@ chaos: $(READY) ## Kill and harm everything, and see that nothing is lost: 20 mi
 
 soak: $(READY) ## 50,000 images: memory, keys and connections stay flat; half an hour, and a table [SEED=n]
 	@$(BIN)/python -m tests.chaos.soak $(if $(SEED),--seed $(SEED))
+
+vigil: $(READY) ## an hour of everything, with a fault every few minutes: how soon photos are scored, and a plot [MINUTES=n]
+	@$(BIN)/python -m tests.chaos.vigil $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 lint: $(READY) ## Style, types, and which room may know which
 	$(BIN)/ruff check

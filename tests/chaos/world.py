@@ -126,8 +126,10 @@ class World:
 
 
 @contextmanager
-def world(kind: str, seed: int, folder: Path, workers: int, absence_s: float) -> Iterator[World]:
-    """A world on "postgresql" or "sqlite", ready to be harmed."""
+def world(
+    kind: str, seed: int, folder: Path, workers: int, absence_s: float, unhurried: frozenset[str] = frozenset()
+) -> Iterator[World]:
+    """A world on "postgresql" or "sqlite", ready to be harmed; ``unhurried``: settings that stay as everybody's."""
     with ExitStack() as stack:
         pictures = draw(seed)
         pictures.store(folder / "media")
@@ -137,7 +139,8 @@ def world(kind: str, seed: int, folder: Path, workers: int, absence_s: float) ->
         broker = Broker(folder / "valkey")
         stack.callback(broker.close)
         host = stack.enter_context(photo_host(pictures))
-        environment = _environment(server.url, broker.url, host.netloc, folder)
+        whole = _environment(server.url, broker.url, host.netloc, folder)
+        environment = {name: value for name, value in whole.items() if name not in unhurried}
         _set_up(environment, folder / "chaos.safetensors")
         database = Database(server.url)
         stack.callback(database.close)
