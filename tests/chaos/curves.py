@@ -60,7 +60,7 @@ def _figure(curves: Curves, strikes: Sequence[tuple[float, str]]) -> Figure:
         for seconds, _ in strikes:
             axes.axvline(seconds / 60, color=FAINT, zorder=0)
         if len(names) > 1:
-            axes.legend(loc="upper left", ncols=len(names))
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names))
     for seconds, name in strikes:
         panels[0].annotate(
             name, (seconds / 60, 1), xycoords=("data", "axes fraction"), rotation=90, va="top", fontsize=7, color=REAL
