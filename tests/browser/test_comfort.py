@@ -39,7 +39,7 @@ def test_no_page_has_a_violation_or_is_wider_than_its_window(visit: Visit, schem
     for name, paths in PAGES.items():
         page = visit(None if name == "nobody" else name, width=width, color_scheme=scheme)
         for path in paths:
-            page.goto(path)
+            page.goto(path, wait_until="networkidle")  # with what htmx asks for
             page.evaluate(source)
             assert page.evaluate(_RUN, RULES) == [], (name, path)
             assert _too_wide(page) <= 0, (name, path)
@@ -49,8 +49,8 @@ def test_no_page_has_a_violation_or_is_wider_than_its_window(visit: Visit, schem
 @pytest.mark.parametrize("width", [1280, 390])
 def test_text_may_be_twice_as_large(visit: Visit, width: int) -> None:
     page = visit("lee", width=width)
-    for path in ("/", "/cases/1", "/cases/2", "/people", "/audit", "/help"):
-        page.goto(path)
+    for path in ("/", "/cases/1", "/cases/2", "/people", "/audit", "/help", "/overview", "/thresholds?value=0.5"):
+        page.goto(path, wait_until="networkidle")
         page.evaluate("document.documentElement.style.fontSize = '200%'")
         assert _too_wide(page) <= 0, path
 
