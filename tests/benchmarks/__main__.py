@@ -5,6 +5,8 @@ the same figures as JSON.
 """
 
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +22,7 @@ NAMES = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).paren
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 def bench(names: Sequence[str]) -> None:
     """Run benchmarks, all of them when none is named."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     found: list[Measured] = []
     for name in names or NAMES:
         click.echo(f"{name} ...", err=True)
