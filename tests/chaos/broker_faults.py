@@ -121,7 +121,7 @@ def _message(task: str, arguments: list[Any]) -> str:
     )
 
 
-KILL = Fault("Valkey: SIGKILL, back with its AOF", _kill, 3, 1, mix=SLOW)
+KILL = Fault("Valkey: SIGKILL, back with its AOF", _kill, 2, 1, mix=SLOW)
 KILL_AND_FORGET = Fault("Valkey: SIGKILL, back without AOF", _kill_and_forget, 3, 1)
 FLUSH = Fault("Valkey: FLUSHALL", _flush, 8, 2)
 DROP_CLIENTS = Fault("Valkey: CLIENT KILL of all", _drop_clients, 8, 2)

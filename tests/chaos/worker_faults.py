@@ -75,6 +75,6 @@ TERMINATE_TWICE = Fault(
     "worker: SIGTERM twice", _terminate_twice, 4, 1, excused=frozenset({KILLED, -signal.SIGTERM, 1, 70, 143})
 )
 ROLL = Fault("worker: rolling restart", _roll, 1)
-FREEZE = Fault("worker: SIGSTOP past its lease, SIGCONT", _freeze, 4, 1)
+FREEZE = Fault("worker: SIGSTOP past its lease, SIGCONT", _freeze, 3, 1)
 CLOCK = Fault("worker: clock jumps by hours", _clock, 1)
 NO_MODEL = Fault("worker: model file gone at start", _no_model, 1, excused=frozenset({REFUSED}))
