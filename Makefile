@@ -27,7 +27,7 @@ bench: $(READY) ## What it costs, against the bare work in the same run [BENCH_J
 chaos: $(READY) ## Kill and harm everything, and see that nothing is lost: 20 minutes, and a table [SEED=n]
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
-soak: $(READY) ## 50,000 images: memory, keys and connections stay flat; half an hour, and a table [SEED=n]
+soak: $(READY) ## 50,000 images: memory, keys and connections stay flat; a quarter of an hour, and a table [SEED=n]
 	@$(BIN)/python -m tests.chaos.soak $(if $(SEED),--seed $(SEED))
 
 vigil: $(READY) ## an hour of everything, with a fault every few minutes: how soon photos are scored, and a plot [MINUTES=n]
