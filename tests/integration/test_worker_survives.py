@@ -277,9 +277,10 @@ def test_a_worker_outlives_its_broker_and_is_called_dead_only_when_its_own_loop_
     with ValkeyServer(save="", port=port):
         insert(database, "a")
         worker.until(lambda: scored(database, "a"))
-        assert worker.says(ready=True)
+        time.sleep(8)  # longer than a silence may be, below
+        assert worker.says(ready=True, live=True, live_s=8)
     worker.until(lambda: worker.says(ready=False))
-    time.sleep(8)  # longer than a silence may be, below
+    time.sleep(8)
     assert worker.says(live=True, live_s=8)
     with ValkeyServer(save="", port=port):
         insert(database, "b")

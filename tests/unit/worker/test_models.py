@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 from sqlalchemy import select
 
 from db import images, pauses, promotions, thresholds, versions
@@ -13,8 +15,11 @@ from db.schema import Case, Image, ModelVersion, Score
 from db.session import Database
 from db.signature import Signature
 from db.versions import Served
+from trainer import checkpoint
 from trainer.errors import CheckpointError
 from trainer.preprocess import Pixels
+from worker.commands.model import store
+from worker.errors import ScoringError
 from worker.models import Models, Pair
 from worker.scorer import Scorer
 from worker.service import Service
@@ -184,4 +189,21 @@ def test_a_file_that_is_not_the_registered_one_is_refused(
     with database.writing() as session:
         session.get_one(ModelVersion, registered[0]).sha256 = wrong.sha256
     with pytest.raises(CheckpointError, match="not the registered 0000"):
+        Models.open(worker_settings, database)
+
+
+def test_a_model_that_gives_no_number_is_refused_at_the_start(
+    database: Database, worker_settings: WorkerSettings, registered: list[int], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    detector, card = checkpoint.load(tiny_checkpoint)
+    first, second = [module for module in detector.head.modules() if isinstance(module, torch.nn.Linear)][:2]
+    with torch.no_grad():  # every weight is a number, and the sums of these are infinite, less infinite
+        first.weight.zero_()
+        first.bias.fill_(3e38)
+        second.weight.fill_(3e38)[:, ::2] *= -1
+    checkpoint.save(detector, card, tmp_path / "wild.safetensors")
+    with database.writing() as session:
+        wild = store(tmp_path / "wild.safetensors", worker_settings.models_dir)
+        session.get_one(ModelVersion, registered[0]).sha256 = wild
+    with pytest.raises(ScoringError, match="gave a score that is not a number"):
         Models.open(worker_settings, database)
