@@ -18,23 +18,17 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Calls ``run`` with batches of what is submitted; ``run`` returns one result an item, in order.
 
-    A batch goes when it is full, when nothing else is on its way (see `coming`) and ``patient`` does not say that there
-    is time, or when its first item has waited ``max_wait_s``; whatever arrives while a batch runs is the next. When
-    ``run`` fails on a batch its items are tried one by one, so that a bad one fails alone.
+    A batch goes when it is full, when nothing else is on its way (see `coming`), or when its first item has waited
+    ``max_wait_s``; whatever arrives while a batch runs is the next. When ``run`` fails on a batch its items are tried
+    one by one, so that a bad one fails alone.
     """
 
     def __init__(
-        self,
-        name: str,
-        run: Callable[[list[Item]], Sequence[Result]],
-        max_batch: int,
-        max_wait_s: float = 0.0,
-        patient: Callable[[], bool] = lambda: False,
+        self, name: str, run: Callable[[list[Item]], Sequence[Result]], max_batch: int, max_wait_s: float = 0.0
     ) -> None:
         self._run = run
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
-        self._patient = patient
         self._waiting: deque[tuple[Item, Future[Result], float]] = deque()
         self._coming = 0
         self._closed = False
@@ -90,8 +84,7 @@ class Batcher(Generic[Item, Result]):
             return [self._waiting.popleft()[:2] for _ in range(size)]
 
     def _ready(self) -> bool:
-        full = len(self._waiting) >= self._max_batch
-        return self._closed or full or (self._coming == 0 and not self._patient())
+        return self._closed or self._coming == 0 or len(self._waiting) >= self._max_batch
 
 
 def _settle(

@@ -62,9 +62,7 @@ class Service:
         self._looks = looks.available()
         self._tally = Tally(settings.log_images_per_s)
         models.broken = self._break
-        self._leases: Batcher[str, Job | None] = Batcher(
-            "lease", self._take, _SQL_BATCH, settings.max_wait_s, self._is_busy
-        )
+        self._leases: Batcher[str, Job | None] = Batcher("lease", self._take, _SQL_BATCH)
         self._scores = Batcher("score", models.score, settings.max_batch, settings.max_wait_s)
         self._records: Batcher[Ended, None] = Batcher("record", self._record, _SQL_BATCH)
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="image")
@@ -122,10 +120,6 @@ class Service:
             batcher.close()
         self.isolation.close()
         self.database.close()
-
-    def _is_busy(self) -> bool:
-        """A whole batch is in hand: those that come now may share a statement, and nobody waits longer for that."""
-        return len(self._held) >= self.settings.max_batch
 
     def _take(self, image_ids: list[str]) -> list[Job | None]:
         """Lease a batch. An id that came twice is given out once."""

@@ -98,19 +98,6 @@ def test_a_batch_does_not_wait_longer_than_it_may(make: Make, doubler: Doubler) 
     assert doubler.batches == [[1]]
 
 
-def test_where_there_is_time_a_batch_waits_for_others_as_long_as_it_may(doubler: Doubler) -> None:
-    has_time = threading.Event()
-    has_time.set()
-    batcher = Batcher("doubler", doubler, 8, 0.3, has_time.is_set)
-    assert results([batcher.submit(1), batcher.submit(2)]) == [2, 4]
-    has_time.clear()
-    assert batcher.submit(3).result(PATIENCE_S) == 6
-    has_time.set()
-    assert results([batcher.submit(number) for number in range(8)]) == [number * 2 for number in range(8)]
-    assert doubler.batches == [[1, 2], [3], [*range(8)]]
-    batcher.close()
-
-
 def test_without_a_wait_nothing_is_waited_for(make: Make) -> None:
     batcher = make(max_wait_s=0.0)
     with batcher.coming():
