@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 
 from trainer.card import KEY, Card
+from trainer.errors import TrainerError
 from trainer.evaluation import Evaluation
+from trainer.fields import Text, faults
 from trainer.findings import Degraded, Findings, Sweep, Unknown
 from trainer.sweeps import Robustness
 
@@ -25,8 +27,12 @@ def findings(judged: Evaluation, swept: Robustness | None, experiments: tuple[st
 
 
 def rows_of(path: Path) -> tuple[str, ...]:
-    """The lines of a text, without empty ones."""
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    """The lines of a text, without empty ones; raises `TrainerError` for one that a card would refuse."""
+    rows = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    for row in rows:
+        for fault in faults(Text, f"experiments {path}: the row", row):
+            raise TrainerError(fault)
+    return rows
 
 
 def annotate(source: Path, found: Findings, target: Path) -> Card:

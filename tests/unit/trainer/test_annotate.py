@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from trainer import checkpoint
-from trainer.annotate import annotate, findings
+from trainer.annotate import annotate, findings, rows_of
 from trainer.card import Card
 from trainer.cli import root
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, TrainerError
 from trainer.evaluation import Evaluation
 from trainer.findings import Degraded, Findings, Unknown
 from trainer.model import Detector
@@ -164,3 +164,12 @@ def test_a_card_without_findings_can_still_be_read(card: Card) -> None:
     del content["findings"]
 
     assert Card.parse(json.dumps(content), "an older release's").findings is None
+
+
+@pytest.mark.parametrize("row", ["x" * 10_001, "\x1b[2J"])
+def test_a_row_that_a_card_would_refuse_is_named_in_one_line(row: str, tmp_path: Path) -> None:
+    path = tmp_path / "experiments.md"
+    path.write_text(f"a good row\n\n{row}\n")
+    with pytest.raises(TrainerError, match=r"^experiments .*/experiments\.md: the row '.*: String should ") as caught:
+        rows_of(path)
+    assert len(str(caught.value)) < 500
