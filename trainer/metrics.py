@@ -45,4 +45,4 @@ def auc(reals: Scores, fakes: Scores) -> float:
     from sklearn.metrics import roc_auc_score
 
     labels = np.concatenate([np.zeros(len(reals)), np.ones(len(fakes))])
-    return float(roc_auc_score(labels, np.concatenate([reals, fakes])))
+    return min(1.0, float(roc_auc_score(labels, np.concatenate([reals, fakes]))))  # it is a sum, and rounded
