@@ -100,7 +100,8 @@ def decide_alike(visit: Visit) -> Response:
 
 def _ticked(visit: Visit) -> dict[int, int]:
     """Other cases, each with the version that was seen."""
-    found = {digits(name.removeprefix(_ALSO)): digits(value) for name, value in visit.form.items() if _ALSO in name}
+    given = {name: value for name, value in visit.form.items() if name.startswith(_ALSO)}
+    found = {digits(name.removeprefix(_ALSO)): digits(value) for name, value in given.items()}
     return {one: version for one, version in found.items() if one is not None and version is not None}
 
 
