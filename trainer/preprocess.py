@@ -30,6 +30,8 @@ FINGERPRINT = f"unmask-{VERSION}-{SIZE}-draft-bilinear-white"
 
 Pixels = NDArray[np.uint8]
 
+#: Rows that are flattened at a time: three copies of them are made.
+_STRIP = 64
 _ORIENTATION = ExifTags.Base.Orientation
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -174,12 +176,12 @@ def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """In strips: a large picture takes no more than its own size again."""
+    """In strips: a large picture takes hardly more than its own size again."""
     if image.mode != "RGBA":
         return image.convert("RGB")
     flat = Image.new("RGB", image.size)
-    for top in range(0, image.height, SIZE):
-        box = (0, top, image.width, min(top + SIZE, image.height))
+    for top in range(0, image.height, _STRIP):
+        box = (0, top, image.width, min(top + _STRIP, image.height))
         flat.paste(_composed(image.crop(box)), box)
     return flat
 
