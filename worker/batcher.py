@@ -43,7 +43,8 @@ class Batcher(Generic[Item, Result]):
             if self._closed:
                 raise RuntimeError(f"batcher {self._thread.name} is closed")
             self._waiting.append((item, future, time.monotonic()))
-            self._changed.notify()
+            if len(self._waiting) == 1 or self._ready():  # else it would wake only to sleep on
+                self._changed.notify()
         return future
 
     @contextmanager
@@ -65,7 +66,8 @@ class Batcher(Generic[Item, Result]):
     def _count(self, change: int) -> None:
         with self._changed:
             self._coming += change
-            self._changed.notify()
+            if self._coming == 0:
+                self._changed.notify()
 
     def _loop(self) -> None:
         while batch := self._next():

@@ -5,6 +5,7 @@ would make Celery do more: no callbacks, no chains, no times to wait for.
 """
 
 import base64
+import functools
 import inspect
 import json
 import logging
@@ -110,9 +111,12 @@ def _plain(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+_signature = functools.cache(inspect.signature)
+
+
 def _check_arguments(task: Callable[..., Any], arguments: list[Any], fields: dict[str, Any]) -> None:
     try:
-        given = inspect.signature(task).bind(*arguments, **fields).arguments
+        given = _signature(task).bind(*arguments, **fields).arguments
     except TypeError as error:
         raise MessageError("unknown_field", str(error)[:200]) from error
     try:

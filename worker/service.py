@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 #: Rows in one transaction.
 _SQL_BATCH = 500
+#: While others are in hand, what comes is taken together: one by one it cost 0.9 ms of a processor more, an image.
+_GATHER_S = 0.01
 
 
 class Service:
@@ -62,7 +64,7 @@ class Service:
         self._looks = looks.available()
         self._tally = Tally(settings.log_images_per_s)
         models.broken = self._break
-        self._leases: Batcher[str, Job | None] = Batcher("lease", self._take, _SQL_BATCH)
+        self._leases: Batcher[str, Job | None] = Batcher("lease", self._take, _SQL_BATCH, _GATHER_S)
         self._scores = Batcher("score", models.score, settings.max_batch, settings.max_wait_s)
         self._records: Batcher[Ended, None] = Batcher("record", self._record, _SQL_BATCH)
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="image")
@@ -148,7 +150,8 @@ class Service:
         """One image's fate; whatever happens to it happens to nobody else."""
         stages.start()
         try:
-            return Ended(job, self._scored(job, stages), stages)
+            with self._leases.coming():  # what has its place next
+                return Ended(job, self._scored(job, stages), stages)
         except StoppingError:
             raise
         except Exception as error:  # noqa: BLE001 - the log has it, with the image's line

@@ -145,14 +145,30 @@ def test_sqlite_keeps_a_journal_that_readers_do_not_wait_for_and_minds_its_keys(
     database.close()
 
 
-def test_a_connection_that_the_server_closed_is_replaced(postgres_url: str) -> None:
+def test_a_connection_that_the_server_closed_while_it_was_idle_is_replaced(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = Database(postgres_url)
-    with database.reading() as session:
-        backend = session.scalars(text("SELECT pg_backend_pid()")).one()
+    backend = _backend(database)
     _terminate(postgres_url, backend)
-    with database.reading() as session:
-        assert session.scalars(text("SELECT pg_backend_pid()")).one() != backend
+    monkeypatch.setattr("db.session._FRESH_S", 0.0)
+    assert _backend(database) != backend
     database.close()
+
+
+def test_one_that_was_just_used_is_away_once_and_then_replaced(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    backend = _backend(database)
+    _terminate(postgres_url, backend)
+    with pytest.raises(DatabaseAwayError):
+        _backend(database)
+    assert _backend(database) != backend
+    database.close()
+
+
+def _backend(database: Database) -> int:
+    with database.reading() as session:
+        return int(session.scalars(text("SELECT pg_backend_pid()")).one())
 
 
 def _terminate(url: str, backend: int) -> None:

@@ -3,15 +3,18 @@
 import shutil
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, event, select, text
+from sqlalchemy.orm import Session
 
 from db import images, versions
-from db.images import NewImage
+from db.images import Job, NewImage
 from db.schema import Image, Score
 from db.scores import Scored
 from db.session import Database
@@ -317,6 +320,46 @@ def test_a_batch_takes_four_statements_however_many_its_images(database: Databas
     ended = [Ended(job, result, Stages(0, 0)) for job, result in zip(jobs, done, strict=True) if job is not None]
     service._record(ended)  # noqa: SLF001 - the same
     assert len(heard) == 4, heard
+
+
+# Leases
+
+
+def until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_while_others_are_in_hand_what_comes_is_taken_together(
+    start: Callable[[WorkerSettings], Service],
+    settings: WorkerSettings,
+    database: Database,
+    scorer: Gated,
+    later: Callable[..., "Future[None]"],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.service._GATHER_S", float(PATIENCE_S))
+    service, taken = start(settings), list[set[str]]()
+    lease = images.lease
+
+    def noted(session: Session, ids: set[str], *others: Any) -> list[Job]:
+        taken.append(ids)
+        return lease(session, ids, *others)
+
+    monkeypatch.setattr(images, "lease", noted)
+    put(database, "a", "b", "c")
+    scorer.gate.clear()
+    done = [later(service.score, ["a"])]
+    assert scorer.entered.wait(PATIENCE_S)
+    assert taken == [{"a"}]  # at once: nothing was in hand
+    done += [later(service.score, ["b"]), later(service.score, ["c"])]
+    until(lambda: len(service._leases._waiting) == 2)  # noqa: SLF001 - nothing else shows what waits
+    scorer.gate.set()
+    for each in done:
+        each.result(PATIENCE_S)
+    assert taken == [{"a"}, {"b", "c"}]
 
 
 # At the start
