@@ -2,30 +2,38 @@
 
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import text
 
+from db import images
 from tests.benchmarks.cost import Cost, cpu_s
 from tests.benchmarks.stand import PATIENCE_S, Stand
 from tests.chaos.workers import Worker
-from worker.client import enqueue
+from worker.client import enqueue, new_image, send
 
 #: Images in flight, in a closed loop; and in a batch.
 IN_FLIGHT, BATCH = 32, 16
 #: How often the record is asked what is done: each time costs a millisecond of the cores that are measured.
-_POLL_S = 0.03
+_POLL_S = 0.1
 
 _PENDING = text("SELECT id FROM images WHERE id = ANY(:ids) AND state = 'pending'")
 _INSERT = text("INSERT INTO images (id, account_id, url) VALUES (:id, 'bench', :url)")
 _FAILED = text("SELECT count(*) FROM images WHERE state = 'failed'")
+#: By the record's own times: it was asked later, and may have been idle since.
+_SINCE = text(
+    "SELECT extract(epoch FROM max(changed_at) - CAST(:begun AS timestamptz)) FROM images WHERE id = ANY(:ids)"
+)
 
 
 class Uploads:
@@ -47,6 +55,26 @@ class Uploads:
             session.execute(_INSERT, {"id": image_id, "url": next(self._urls)})
         return image_id
 
+    def many(self, count: int) -> set[str]:
+        """Upload so many in one transaction, each with a message of its own; returns their ids."""
+        new = [new_image(account_id="bench", url=next(self._urls)) for _ in range(count)]
+        with self._database.writing() as session:
+            ids = images.add(session, new, PATIENCE_S)
+        for image_id in ids:
+            send([image_id])
+        return set(ids)
+
+    def now(self) -> datetime:
+        """By the record's clock."""
+        with self._database.reading() as session:
+            found: datetime = session.scalars(text("SELECT clock_timestamp()")).one()
+        return found
+
+    def seconds(self, ids: set[str], begun: datetime) -> float:
+        """Until the last of these images had its score."""
+        with self._database.reading() as session:
+            return float(session.scalars(_SINCE, {"ids": list(ids), "begun": begun}).one())
+
     def pending(self, ids: set[str]) -> set[str]:
         """Those of the images that the record has no score of; raises RuntimeError when any has failed."""
         with self._database.reading() as session:
@@ -55,18 +83,24 @@ class Uploads:
                 raise RuntimeError("images failed: see the worker's log")
         return found
 
-    def closed_loop(self, count: int) -> None:
-        """So many images, ``IN_FLIGHT`` of them at any time, until each has its score in SQL."""
-        end = time.monotonic() + PATIENCE_S
-        sent, waiting = 0, set[str]()
-        while sent < count or waiting:
-            while sent < count and len(waiting) < IN_FLIGHT:
-                waiting.add(self.one())
-                sent += 1
+    def closed_loop(self, count: int) -> set[str]:
+        """So many images, ``IN_FLIGHT`` of them at any time, until each has its score in SQL; returns their ids."""
+        ids, waiting = set[str](), set[str]()
+        while len(ids) < count:
+            new = {self.one() for _ in range(min(count - len(ids), IN_FLIGHT - len(waiting)))}
+            ids |= new
             time.sleep(_POLL_S)
-            waiting = self.pending(waiting)
+            waiting = self.pending(waiting | new)
+        self.wait(waiting)
+        return ids
+
+    def wait(self, ids: set[str]) -> None:
+        """Until each has its score in SQL."""
+        end = time.monotonic() + PATIENCE_S
+        while ids := self.pending(ids):
             if time.monotonic() > end:
-                raise TimeoutError(f"{len(waiting)} images wait for longer than {PATIENCE_S:g} s")
+                raise TimeoutError(f"{len(ids)} images wait for longer than {PATIENCE_S:g} s")
+            time.sleep(_POLL_S)
 
 
 class Ours:
@@ -77,10 +111,23 @@ class Ours:
         self._uploads = uploads
 
     def cost(self, images: int) -> Cost:
-        """Of so many images; of processor time only the worker's own."""
-        start, before_s = time.perf_counter(), cpu_s(self.pid)
-        self._uploads.closed_loop(images)
-        return Cost(images, time.perf_counter() - start, cpu_s(self.pid) - before_s)
+        """Of so many images while they are uploaded; of processor time only the worker's own."""
+        return self._cost(self._uploads.now(), lambda: self._uploads.closed_loop(images))
+
+    def backlog(self, images: int) -> Cost:
+        """Of so many images that are in line, one a message: what uploading takes of the same cores is over."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            ids = self._uploads.many(images)
+            begun = self._uploads.now()
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+        return self._cost(begun, lambda: ids)
+
+    def _cost(self, begun: datetime, begin: Callable[[], set[str]]) -> Cost:
+        before_s = cpu_s(self.pid)
+        self._uploads.wait(ids := begin())
+        return Cost(len(ids), self._uploads.seconds(ids, begun), cpu_s(self.pid) - before_s)
 
 
 class Bare:

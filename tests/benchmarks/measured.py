@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 from scipy import stats  # type: ignore[import-untyped]  # SciPy carries no types
 
-Found = TypeVar("Found")
+Ours = TypeVar("Ours")
+Bare = TypeVar("Bare")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def paired(name: str, ours: Callable[[], float], bare: Callable[[], float], roun
     return ratio(name, in_turns(ours, bare, rounds), limit)
 
 
-def in_turns(ours: Callable[[], Found], bare: Callable[[], Found], rounds: int) -> list[tuple[Found, Found]]:
+def in_turns(ours: Callable[[], Ours], bare: Callable[[], Bare], rounds: int) -> list[tuple[Ours, Bare]]:
     """What both find, in rounds of one each, after one that does not count.
 
     A machine's mood changes from minute to minute, and both sides of a pair share it.
