@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, func, select, true
+from sqlalchemy import ColumnElement, ScalarSelect, Select, case, false, func, select, true
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
 from db import thresholds
-from db.schema import Case, Flag, Image, Review, Score
+from db.schema import Case, Flag, Image, Review, Score, Threshold
 
 DEFAULT = "default"
 _HIGHEST = 1.0
@@ -91,7 +91,12 @@ def no_longer(rule: Rule) -> Select[int]:
 
 
 def unscored_cases(rule: Rule) -> ScalarSelect[int]:
-    """How many open cases hold photos that the rule's version has not scored: a rescore would tell."""
-    missing = select(Flag.id).where(Flag.case_id == Case.id, score_now(rule).is_(None))
+    """How many open cases hold photos that the rule's version has not scored: a rescore would tell.
+
+    What a threshold of its own has flagged it has scored, and that is most: only the rest is looked up.
+    """
+    foreign = Flag.threshold_id.in_(select(Threshold.id).where(Threshold.version_id != rule.version_id))
+    # CASE, and not AND: PostgreSQL would look every score up first.
+    missing = select(Flag.id).where(Flag.case_id == Case.id, case((foreign, score_now(rule).is_(None)), else_=false()))
     statement = select(func.count(Case.id)).where(Case.state == "open", rule.covers(Case.policy))
     return statement.where(missing.correlate(Case).exists()).scalar_subquery()
