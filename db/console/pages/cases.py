@@ -1,5 +1,6 @@
 """A case: everything that a reviewer needs to decide it, and what they decide."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -90,12 +91,20 @@ def decide_alike(visit: Visit) -> Response:
     with visit.database.writing() as session:
         if any(is_blind(visit, find(session, one)) for one in chosen):
             raise ConflictError("one of them is yours to decide blind, and by itself")
+        _check_alike(session, case_id, chosen)
         decisions = [_decision(visit, one, version, blind=False) for one, version in chosen.items()]
         reviews.decide_all(session, decisions, visit.number_of("count"), visit.console.review)
         for decision in decisions:
             detail = f"{decision.decision}, with {len(decisions) - 1} alike"
             audit.note(session, visit.who.name, "decided", case_id=decision.case_id, detail=detail)
     return go_next(visit, decided=case_id)
+
+
+def _check_alike(session: Session, case_id: int, chosen: Collection[int]) -> None:
+    """The page offers no others; a form that somebody made by hand may."""
+    alike = {found.case.case_id for found in lookalikes.same_face(session, case_id)}
+    if strangers := sorted(set(chosen) - alike - {case_id}):
+        raise ConflictError(f"case {strangers[0]} shows another face: it is to be decided by itself")
 
 
 def _ticked(visit: Visit) -> dict[int, int]:

@@ -312,6 +312,16 @@ def test_one_of_them_that_cannot_be_decided_stops_them_all(sign_in: Open, databa
     assert [state_of(database, case_id) for case_id in alike] == ["open"] * 3
 
 
+def test_a_case_with_another_face_is_not_decided_along(
+    sign_in: Open, database: Database, alike: list[int], flag: Flag, case_ids: CaseIds
+) -> None:
+    flag("dan", "d")
+    first, second, _, stranger = case_ids()
+    answer = sign_in("reviewer", "pat").post(f"/cases/{first}/decide-alike", **bulk(database, first, second, stranger))
+    assert (answer.status_code, f"case {stranger} shows another face" in answer.text) == (409, True)
+    assert [state_of(database, case_id) for case_id in (*alike, stranger)] == ["open"] * 4
+
+
 def test_pictures_are_for_those_who_decide_and_kept_by_nobody(
     sign_in: Open, flag: Flag, case_ids: CaseIds, keep_picture: KeepPicture, logged: Logged
 ) -> None:
