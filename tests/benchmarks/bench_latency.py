@@ -48,26 +48,26 @@ def _inserted(place: Stand, uploads: Uploads) -> Measured:
     ids = []
     for _ in range(INSERTED):
         ids.append(uploads.row())
-        _until(lambda: not uploads.pending({ids[-1]}))
-    p95_ms = 1000 * float(np.percentile(_latencies(place, ids), 95))
+        until(lambda: not uploads.pending({ids[-1]}))
+    p95_ms = 1000 * float(np.percentile(latencies(place, ids), 95))
     return Measured("a plain INSERT, idle worker, p95", p95_ms, "ms", limit="≤ 2000", key="latency_insert_p95_ms")
 
 
 def _alone_s(place: Stand, uploads: Uploads) -> float:
     """From the upload's row to its score."""
     image = {uploads.one()}
-    _until(lambda: not uploads.pending(image))
-    return _latencies(place, list(image))[0]
+    until(lambda: not uploads.pending(image))
+    return latencies(place, list(image))[0]
 
 
 def _under(place: Stand, uploads: Uploads, load: float, capacity: float) -> list[Measured]:
-    ids = _poisson(uploads, load * capacity)
-    _until(lambda: not uploads.pending(ids))
-    latencies = _latencies(place, list(ids))
+    ids = poisson(uploads, load * capacity)
+    until(lambda: not uploads.pending(ids))
+    found = latencies(place, list(ids))
     return [
         Measured(
             f"latency at {load:.0%} load, p{p}",
-            1000 * float(np.percentile(latencies, p)),
+            1000 * float(np.percentile(found, p)),
             "ms",
             key=f"latency_{load:.0%}_p{p}_ms".replace("%", ""),
         )
@@ -75,13 +75,13 @@ def _under(place: Stand, uploads: Uploads, load: float, capacity: float) -> list
     ]
 
 
-def _latencies(place: Stand, ids: Sequence[str]) -> list[float]:
+def latencies(place: Stand, ids: Sequence[str]) -> list[float]:
     """Seconds from each row to its score."""
     with place.database.reading() as session:
         return [float(one) for one in session.scalars(_LATENCIES, {"ids": ids})]
 
 
-def _poisson(uploads: Uploads, rate: float) -> set[str]:
+def poisson(uploads: Uploads, rate: float) -> set[str]:
     """Uploads at moments that have nothing to do with each other; late ones follow at once."""
     chance = random.Random(0)  # noqa: S311 - the same moments each time are the point
     due, ids = time.perf_counter(), set()
@@ -92,7 +92,7 @@ def _poisson(uploads: Uploads, rate: float) -> set[str]:
     return ids
 
 
-def _until(happened: Callable[[], bool]) -> None:
+def until(happened: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE_S
     while not happened():
         if time.monotonic() > end:
