@@ -53,7 +53,7 @@ class Stand:
 
 
 @contextmanager
-def stand(backbone: str) -> Iterator[Stand]:
+def stand(backbone: str, photo_size: tuple[int, int] = PHOTO_SIZE) -> Iterator[Stand]:
     """A stand of our own, whose model has that backbone; this process's messages go to its broker, too."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unmask-bench-")))
@@ -68,7 +68,7 @@ def stand(backbone: str) -> Iterator[Stand]:
         database = Database(server.url)
         stack.callback(database.close)
         stack.enter_context(_sending_to(broker.url))
-        pictures.make(folder / "photos", PHOTOS, PHOTO_SIZE)
+        pictures.make(folder / "photos", PHOTOS, photo_size)
         yield Stand(environment, database, broker, folder / "photos", checkpoint, folder)
 
 
