@@ -50,7 +50,8 @@ def check_reach(host: str, settings: ConsoleSettings) -> None:
 
 def names(host: str, settings: ConsoleSettings) -> list[str]:
     """The names by which browsers may ask: another one that leads here is somebody's trick."""
-    return sorted({host, "localhost", "127.0.0.1", *([settings.hostname] if settings.hostname else [])})
+    own = (host, settings.hostname, "localhost", "127.0.0.1")
+    return sorted({_bracketed(name) for name in own if name})  # a browser writes IPv6 addresses in brackets
 
 
 def new_link(database: Database, name: str, address: str, link_s: float) -> str:

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from starlette.testclient import TestClient
 
 from db import people, sign_ins
 from db.commands.console import check_reach, names, new_link
 from db.commands.reviewer import reviewer
+from db.console.app import build
 from db.console.settings import ConsoleSettings
 from db.errors import ConflictError, DeniedError, NotFoundError, SettingsError
 from db.passwords import matches
+from db.review_settings import ReviewSettings
 from db.session import Database
 
 Run = Callable[..., Result]
@@ -34,6 +37,13 @@ def test_on_this_machine_it_needs_nothing(host: str) -> None:
 def test_it_answers_to_its_own_names_alone() -> None:
     settings = ConsoleSettings(console_url="https://unmask.example.com:8443/")
     assert names("127.0.0.1", settings) == ["127.0.0.1", "localhost", "unmask.example.com"]
+
+
+@pytest.mark.parametrize(("host", "base"), [("::1", "http://[::1]:8000"), ("127.0.0.1", "http://127.0.0.1:8000")])
+def test_where_it_listens_it_answers(database: Database, host: str, base: str) -> None:
+    app = build(database, ConsoleSettings(), ReviewSettings(), names(host, ConsoleSettings()))
+    assert TestClient(app, base_url=base).get("/healthz").status_code == 200
+    assert TestClient(app, base_url="http://evil.example").get("/healthz").status_code == 400
 
 
 def test_people_are_added_listed_disabled_and_get_passwords_and_links(
