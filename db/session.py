@@ -133,6 +133,7 @@ def _parsed(url: str) -> URL:
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "postgresql":
         engine = create_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+        event.listen(engine, "connect", _note_use)
         event.listen(engine, "checkin", _note_use)
         event.listen(engine, "checkout", partial(_try_idle, engine.dialect))
         return engine

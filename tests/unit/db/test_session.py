@@ -156,6 +156,19 @@ def test_a_connection_that_the_server_closed_while_it_was_idle_is_replaced(
     database.close()
 
 
+def test_what_is_new_or_was_just_used_is_not_asked_whether_it_is_there(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, asked = Database(postgres_url), list[object]()
+    monkeypatch.setattr(database.engine.dialect, "do_ping", asked.append)
+    assert _backend(database) == _backend(database)
+    assert asked == []
+    monkeypatch.setattr("db.session._FRESH_S", 0.0)
+    _backend(database)
+    assert len(asked) == 1
+    database.close()
+
+
 def test_one_that_was_just_used_is_away_once_and_then_replaced(postgres_url: str) -> None:
     database = Database(postgres_url)
     backend = _backend(database)
