@@ -86,7 +86,10 @@ class Uploads:
     def closed_loop(self, count: int) -> set[str]:
         """So many images, ``IN_FLIGHT`` of them at any time, until each has its score in SQL; returns their ids."""
         ids, waiting = set[str](), set[str]()
+        end = time.monotonic() + PATIENCE_S
         while len(ids) < count:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{len(waiting)} images wait, and {count - len(ids)} more, after {PATIENCE_S:g} s")
             new = {self.one() for _ in range(min(count - len(ids), IN_FLIGHT - len(waiting)))}
             ids |= new
             time.sleep(_POLL_S)

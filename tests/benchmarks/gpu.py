@@ -28,7 +28,7 @@ from trainer.preprocess import SIZE
 
 Way = Callable[[Tensor], Tensor]
 
-#: The issue's photos, and how many images a worker process is given.
+#: Photos as platforms keep them, and how many images a worker process is given.
 PHOTO_SIZE, IMAGES = (800, 800), 2_000
 _SECONDS, _PICTURES = 3.0, 256
 
