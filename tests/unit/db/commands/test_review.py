@@ -101,7 +101,7 @@ def test_a_blind_case_shows_no_score_and_that_is_recorded(
     monkeypatch.setenv("UNMASK_BLIND_SHARE", "1")
     case = asked(review, "next")
     assert (case["blind"], case["photos"]) == (True, [{"image": "ada", "url": "ada.jpg"}])
-    assert "0.9" not in str(case["events"])
+    assert not [event for event in case["events"] if "0.9" in event["text"]]
     asked(review, "decide", str(case["case"]), "dismissed", "--version", str(case["version"]))
     with flagged.reading() as session:
         assert session.scalars(select(Review.blind)).all() == [True]

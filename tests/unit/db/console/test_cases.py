@@ -20,7 +20,7 @@ CaseIds = Callable[[], list[int]]
 Logged = Callable[[], list[tuple[str, str]]]
 KeepPicture = Callable[..., None]
 #: What breaks out of texts, attributes and addresses where they are not escaped.
-HOSTILE = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>{{1234*2}}&lt;"
+HOSTILE = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>{{111111*111111}}&lt;"
 
 
 def version_of(database: Database, case_id: int) -> int:
@@ -445,7 +445,7 @@ def test_nothing_that_anybody_wrote_is_ever_markup(
         )
     ]  # fmt: skip
     for answer in pages:
-        found = re.findall(r"<img src=x|<script>|\"'>|2468", answer.text)
+        found = re.findall(r"<img src=x|<script>|\"'>|12345654321", answer.text)
         assert found == [], answer.url
     assert lead.get(f"/cases/{case_id}").text.count("&lt;script&gt;") >= 3
 

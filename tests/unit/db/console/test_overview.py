@@ -14,7 +14,7 @@ from db.session import Database
 
 Open = Callable[..., Any]
 Act = Callable[..., Any]
-HOSTILE = "\"'><img src=x onerror=alert(1)>{{1234*2}}"
+HOSTILE = "\"'><img src=x onerror=alert(1)>{{111111*111111}}"
 CARD = {
     "reference": {"name": "card reals", "scores": [number / 1000 for number in range(1000)]},
     "quality": {"threshold": 0.9945, "engines": {"dalle": {"tpr": 0.845, "fakes": 1000}}},
@@ -54,7 +54,7 @@ def test_the_overview_shows_what_people_decided(sign_in: Open, open_case: Act, d
     assert "3 confirmed</title>" in work
     for page in (frame, work):
         assert "<img src=x" not in page
-        assert "2468" not in page
+        assert "12345654321" not in page
 
 
 def test_the_overview_shows_live_figures_and_drift(
