@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, literal, select, text, update
 from sqlalchemy.orm import Session
 
+from db import requests
 from db.clock import moment
 from db.errors import ConflictError
 from db.insert import insert
@@ -149,6 +150,7 @@ def _open(session: Session, rule: Rule, threshold_id: int) -> int:
     )
     columns = ["case_id", "image_id", "score_id", "threshold_id"]
     session.execute(insert(session, Flag).from_select(columns, photos).on_conflict_do_nothing())
+    requests.ask_looks(session, threshold_id)
     return opened
 
 

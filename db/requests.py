@@ -1,18 +1,22 @@
-"""Work that people ask of workers: pictures of images, or another score. Sent by the sweeper, and done once."""
+"""Work that is asked of workers: pictures of images, another score, a perceptual hash. Each is done once.
+
+What people wait for is sent by the sweeper. Hashes (kind "look") are not: workers take them that have nothing to do.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, literal, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import moment
 from db.insert import insert
-from db.schema import Image, Preview, Request
+from db.schema import Flag, Image, Look, Preview, Request
 
-#: Kinds of requests, and the picture that comes of each; of a rescore comes a score.
+#: Kinds of requests that are sent, and the picture that comes of each; of a rescore comes a score.
 PICTURES = {"preview": "photo", "heatmap": "heatmap"}
-KINDS = (*PICTURES, "rescore")
+SENT = (*PICTURES, "rescore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +42,30 @@ def ask(session: Session, kind: str, image_id: str, author: str) -> int:
     return request.id
 
 
+def ask_looks(session: Session, threshold_id: int) -> None:
+    """Ask for the perceptual hashes of photos that a threshold flagged, those that have none and were not asked for.
+
+    Their scores were stored before it flagged them, and nobody keeps the hash of a photo that is not flagged.
+    """
+    asked = select(Request.id).where(Request.image_id == Flag.image_id, Request.kind == "look")
+    kept = select(Look.image_id).where(Look.image_id == Flag.image_id)
+    photos = select(literal("look"), Flag.image_id, literal(f"threshold {threshold_id}")).distinct()
+    photos = photos.where(Flag.threshold_id == threshold_id, ~kept.exists(), ~asked.exists())
+    session.execute(insert(session, Request).from_select(["kind", "image_id", "author"], photos))
+
+
 def take_due(session: Session, limit: int, resend_s: float) -> list[int]:
     """Ids of requests that should be sent now, the oldest; they come again after ``resend_s`` unless done."""
-    due = (
-        select(Request.id)
-        .where(Request.state == "pending", Request.next_attempt_at <= moment(), Request.kind.in_(KINDS))
-        .order_by(Request.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    ids = list(session.scalars(due))
+    ids = _due(session, SENT, limit)
     if ids:
         _change(session, ids, next_attempt_at=moment(resend_s))
     return ids
+
+
+def take_looks(session: Session, limit: int, hold_s: float) -> list[Task]:
+    """Take requests for perceptual hashes in hand, the oldest; as `begin`."""
+    ids = _due(session, ("look",), limit)
+    return begin(session, ids, hold_s) if ids else []
 
 
 def begin(session: Session, ids: Collection[int], hold_s: float) -> list[Task]:
@@ -60,26 +75,27 @@ def begin(session: Session, ids: Collection[int], hold_s: float) -> list[Task]:
     statement = (
         select(Request.id, Request.kind, Request.image_id, Image.url, Request.attempts, Image.sha256)
         .join(Image, Image.id == Request.image_id)
-        .where(Request.id.in_(open_ids), Request.kind.in_(KINDS))
+        .where(Request.id.in_(open_ids))
         .order_by(Request.id)
     )
     return [Task(*row) for row in session.execute(statement)]
 
 
 def done(session: Session, task: Task, picture: bytes) -> None:
-    """Keep the picture, in place of an older one, and close the request."""
+    """Keep the picture, in place of an older one, and close the request; unless it was taken back meanwhile."""
+    if not close(session, task):
+        return
     row = {"image_id": task.image_id, "kind": PICTURES[task.kind], "picture": picture}
     statement = insert(session, Preview).values(row)
     statement = statement.on_conflict_do_update(
         index_elements=["image_id", "kind"], set_={"picture": picture, "created_at": moment()}
     )
     session.execute(statement)
-    close(session, task)
 
 
-def close(session: Session, task: Task) -> None:
-    """It is done."""
-    _change(session, [task.id], state="done", reason=None, detail=None)
+def close(session: Session, task: Task) -> bool:
+    """It is done; False when it was closed before: by another, or because the account was erased."""
+    return _change(session, [task.id], state="done", reason=None, detail=None) > 0
 
 
 def failed(session: Session, task: Task, reason: str, detail: str, retry_s: float | None) -> None:
@@ -94,7 +110,19 @@ def counts(session: Session) -> dict[str, int]:
     return {state: found.get(state, 0) for state in ("pending", "done", "failed")}
 
 
-def _change(session: Session, ids: Collection[int], **change: object) -> None:
-    """Of requests that are still pending."""
+def _due(session: Session, kinds: Collection[str], limit: int) -> list[int]:
+    due = (
+        select(Request.id)
+        .where(Request.state == "pending", Request.next_attempt_at <= moment(), Request.kind.in_(kinds))
+        .order_by(Request.next_attempt_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list(session.scalars(due))
+
+
+def _change(session: Session, ids: Collection[int], **change: object) -> int:
+    """Of requests that are still pending; how many that were."""
     statement = update(Request).where(Request.id.in_(ids), Request.state == "pending").values(change)
-    session.execute(statement.execution_options(synchronize_session=False))
+    changed: Any = session.execute(statement.execution_options(synchronize_session=False))
+    return int(changed.rowcount)

@@ -21,6 +21,7 @@ from worker.errors import WorkerError
 from worker.exposition import Exposition
 from worker.gatherer import Gatherer
 from worker.health import Health
+from worker.looker import Looker
 from worker.people_readings import DeliveriesReading, LiveReading
 from worker.readings import CensusReading, DriftReading
 from worker.rescorer import Rescorer
@@ -71,6 +72,7 @@ def _prepare(service: Service, health: Health, courier: Courier) -> None:
     Process.beside = [
         Sweeper(app, database, owner, Senders(send, send_requests), settings),
         Rescorer(service),
+        Looker(service),
         courier,
     ]
     if settings.metrics_port is not None:

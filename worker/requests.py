@@ -1,4 +1,4 @@
-"""Does what people ask for: a small photo, a map of where the detector sees its evidence, or another score."""
+"""Does what is asked for: a small photo, a map of where the detector sees its evidence, another score, or a hash."""
 
 import hashlib
 import io
@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.orm import Session
 
-from db import requests
+from db import lookalikes, requests
 from db.images import Job
 from db.requests import Task
 from db.scores import record_others
 from trainer.errors import Rejected
 from worker import verdict
 from worker.errors import FetchError, WorkerError
+from worker.looks import looks_of
 from worker.service import Service
 
 log = logging.getLogger(__name__)
@@ -31,10 +32,11 @@ def fulfil(service: Service, request_ids: Sequence[int]) -> None:
             return requests.begin(session, request_ids, service.settings.lease_s)
 
     for task in service.outage.outlast(begin):
-        _fulfil(service, task)
+        fulfil_one(service, task)
 
 
-def _fulfil(service: Service, task: Task) -> None:
+def fulfil_one(service: Service, task: Task) -> None:
+    """Do what is in hand, or record why it cannot be done."""
     try:
         _check(task, service.settings.max_attempts)
         keep = _work(service, task)
@@ -57,16 +59,20 @@ def _work(service: Service, task: Task) -> Callable[[Session], object]:
     if task.url is None:
         raise FetchError("erased", "its account was erased")
     data = service.fetcher.fetch(task.url)
-    if task.kind == "rescore":
-        return _score(service, task, data)
+    if task.kind in _OF_THE_FILE:
+        return _OF_THE_FILE[task.kind](service, task, _same(task, data))
     picture = service.isolation.preview(data) if task.kind == "preview" else _heatmap(service, data)
     return lambda session: requests.done(session, task, picture)
 
 
-def _score(service: Service, task: Task, data: bytes) -> Callable[[Session], None]:
-    """By the active model: for the reviewers of an appeal. It flags nothing by itself."""
+def _same(task: Task, data: bytes) -> bytes:
     if task.sha256 not in (None, hashlib.sha256(data).hexdigest()):
         raise FetchError("changed", "it is not the file that was scored before")
+    return data
+
+
+def _score(service: Service, task: Task, data: bytes) -> Callable[[Session], None]:
+    """By the active model: for the reviewers of an appeal. It flags nothing by itself."""
     model = service.models.pair.active
     score = model.score([service.isolation.decode(data).pixels])[0]
 
@@ -75,6 +81,21 @@ def _score(service: Service, task: Task, data: bytes) -> Callable[[Session], Non
         requests.close(session, task)
 
     return keep
+
+
+def _look(service: Service, task: Task, data: bytes) -> Callable[[Session], None]:
+    """What it looks like: for the case that a later threshold opened."""
+    looks = looks_of(service.isolation.decode(data).pixels)
+
+    def keep(session: Session) -> None:
+        if requests.close(session, task):
+            lookalikes.keep(session, {task.image_id: looks})
+
+    return keep
+
+
+#: What is said of the file that was scored, and of no other.
+_OF_THE_FILE = {"rescore": _score, "look": _look}
 
 
 def _heatmap(service: Service, data: bytes) -> bytes:

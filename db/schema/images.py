@@ -89,11 +89,11 @@ class Look(Base):
 
 
 class Request(Base):
-    """Work that people ask of workers; the sweeper sends it."""
+    """Work that is asked of workers: see `db.requests`."""
 
     __tablename__ = "requests"
     __table_args__ = (
-        one_of("kind", ("heatmap", "preview", "rescore")),
+        one_of("kind", ("heatmap", "look", "preview", "rescore")),
         one_of("state", ("pending", "done", "failed")),
         Index("ix_requests_due", "state", "next_attempt_at"),
         Index("ix_requests_image_id", "image_id", "kind", "id"),

@@ -76,6 +76,7 @@ GRANT INSERT (account_id, policy), UPDATE (state, reason, version, changed_at) O
 GRANT UPDATE (state, shadow_since) ON model_versions TO unmask_policy;
 GRANT UPDATE (state, changed_at) ON rescores TO unmask_policy;
 GRANT UPDATE (state, next_attempt_at, changed_at) ON images TO unmask_policy;
+GRANT SELECT (id, kind, image_id), INSERT (kind, image_id, author) ON requests TO unmask_policy;
 GRANT SELECT, UPDATE (state, attempts, next_attempt_at, changed_at) ON deliveries TO unmask_policy;
 GRANT SELECT, INSERT, DELETE ON webhook_switch TO unmask_policy;
 

@@ -1,0 +1,113 @@
+"""Photos that a later threshold flags get their perceptual hash when nothing else is to do."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from db import accounts, images, lookalikes, policies, requests
+from db.changes import Budget
+from db.images import NewImage
+from db.schema import Case, Look, Preview, Request
+from db.session import Database
+from db.signature import Signature
+from db.thresholds import by_value
+from trainer.preprocess import decode
+from worker.looker import Looker
+from worker.looks import looks_of
+from worker.requests import fulfil_one
+from worker.service import Service
+
+IDS = ["a", "b"]
+
+
+@pytest.fixture
+def looker(database: Database, service: Service) -> Looker:
+    """A worker that has scored two copies of one photo, of two accounts, while no threshold stood."""
+    with database.writing() as session:
+        images.add(session, [NewImage(name, name, f"{name}.jpg") for name in IDS], 60)
+    service.score(IDS)
+    return Looker(service)
+
+
+def flag_all(database: Database, service: Service, value: float = 0.0) -> None:
+    with database.writing() as session:
+        version_id = service.models.pair.active.served.id
+        choice = by_value(None, value)
+        policies.set_threshold(session, version_id, "default", choice, Signature("ada", "all"), Budget(10))
+
+
+def asked(database: Database) -> list[tuple[str, str, str | None]]:
+    with database.reading() as session:
+        rows = session.scalars(select(Request).where(Request.kind == "look").order_by(Request.image_id))
+        return [(row.image_id, row.state, row.reason) for row in rows]
+
+
+def kept(database: Database) -> dict[str, bytes]:
+    with database.reading() as session:
+        return {look.image_id: look.hash + look.mirrored for look in session.scalars(select(Look))}
+
+
+def test_what_a_later_threshold_flags_is_hashed_and_its_case_finds_its_like(
+    database: Database, service: Service, looker: Looker, media: Path
+) -> None:
+    assert not looker.step()
+    flag_all(database, service)
+    assert asked(database) == [("a", "pending", None), ("b", "pending", None)]
+    assert [looker.step() for _ in range(3)] == [True, True, False]
+    assert asked(database) == [("a", "done", None), ("b", "done", None)]
+    assert kept(database) == dict.fromkeys(IDS, looks_of(decode((media / "a.jpg").read_bytes()).pixels))
+    with database.reading() as session:
+        first, second = session.scalars(select(Case.id).order_by(Case.account_id))
+        assert [one.case.case_id for one in lookalikes.same_face(session, first)] == [second]
+
+
+def test_what_is_known_or_asked_for_is_not_asked_for_again(
+    database: Database, service: Service, looker: Looker
+) -> None:
+    flag_all(database, service)
+    assert looker.step()
+    for value in (1.0, 0.0):  # withdrawn, and opened once more
+        flag_all(database, service, value)
+    assert sorted(state for _, state, _ in asked(database)) == ["done", "pending"]
+
+
+def test_nobody_sends_them_and_a_worker_with_something_in_hand_takes_none(
+    database: Database, service: Service, looker: Looker
+) -> None:
+    flag_all(database, service)
+    with database.writing() as session:
+        assert requests.take_due(session, 10, 60) == []
+    service._held.add("an upload")  # noqa: SLF001 - as while one is scored
+    assert not looker.step()
+    service._held.clear()  # noqa: SLF001
+    service.models.taking = False
+    assert not looker.step()
+    assert kept(database) == {}
+
+
+def test_a_photo_that_has_changed_or_is_gone_says_so_and_holds_nobody_up(
+    database: Database, service: Service, looker: Looker, media: Path
+) -> None:
+    flag_all(database, service)
+    (media / "a.jpg").unlink()
+    with (media / "b.jpg").open("ab") as file:
+        file.write(b"\0")
+    assert [looker.step() for _ in range(3)] == [True, True, False]
+    assert asked(database) == [("a", "failed", "not_found"), ("b", "failed", "changed")]
+
+
+def test_an_account_that_is_forgotten_meanwhile_leaves_neither_hash_nor_picture(
+    database: Database, service: Service, looker: Looker
+) -> None:
+    assert looker
+    flag_all(database, service)
+    with database.writing() as session:
+        asked_for = requests.ask(session, "preview", "a", "pat")
+        tasks = requests.take_looks(session, 10, 60) + requests.begin(session, [asked_for], 60)
+    accounts.forget(database, "a")
+    for task in tasks:
+        fulfil_one(service, task)
+    assert set(kept(database)) == {"b"}
+    with database.reading() as session:
+        assert session.scalars(select(Preview.picture).where(Preview.picture.is_not(None))).all() == []
