@@ -15,6 +15,7 @@ from db.errors import DatabaseAwayError, DatabaseError
 from db.images import Failure, Job, NewImage
 from db.scores import Scored
 from db.session import Database
+from trainer.cores import cores
 from trainer.errors import Rejected
 from trainer.preprocess import Picture, decode
 from worker import domain, looks, verdict
@@ -34,7 +35,8 @@ log = logging.getLogger(__name__)
 
 #: Rows in one transaction.
 _SQL_BATCH = 500
-#: While others are in hand, what comes is taken together: one by one it cost 0.5 ms of a processor more, an image.
+#: While others are in hand, what comes is taken together, and what ended is recorded together: one by one, leases cost
+#: 0.5 ms of a processor more, an image.
 _GATHER_S = 0.01
 
 
@@ -66,7 +68,8 @@ class Service:
         models.broken = self._break
         self._leases: Batcher[str, Job | None] = Batcher("lease", self._take, _SQL_BATCH, _GATHER_S)
         self._scores = Batcher("score", models.score, settings.max_batch, settings.max_wait_s)
-        self._records: Batcher[Ended, None] = Batcher("record", self._record, _SQL_BATCH)
+        self._records: Batcher[Ended, None] = Batcher("record", self._record, _SQL_BATCH, _GATHER_S)
+        self._decoding = threading.Semaphore(decodes_at_once(models.pair.active.scorer.device.type, cores()))
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="image")
 
     @classmethod
@@ -144,7 +147,8 @@ class Service:
 
     def _finish(self, begun: tuple[Job, Stages]) -> Future[None]:
         """To the record at once: a neighbour in the same message may take its time."""
-        return self._records.submit(self._end(*begun))
+        with self._records.coming():
+            return self._records.submit(self._end(*begun))
 
     def _end(self, job: Job, stages: Stages) -> Ended:
         """One image's fate; whatever happens to it happens to nobody else."""
@@ -184,9 +188,13 @@ class Service:
             data = self.fetcher.fetch(job.url)
         suspect = job.losses > 0  # a worker was lost while it had this one in hand
         with stages.timed("decode"):
-            picture = self.isolation.decode(data) if suspect else decode(data)
+            picture = self.isolation.decode(data) if suspect else self._decode(data)
         domain.check(picture, self.models.pair.active.scorer.card, self.settings.min_side)
         return data, picture
+
+    def _decode(self, data: bytes) -> Picture:
+        with self._decoding:
+            return decode(data)
 
     def _record(self, batch: list[Ended]) -> list[None]:
         """One transaction for a batch."""
@@ -215,6 +223,15 @@ class Service:
     def _break(self, why: str) -> None:
         self._given_up.set()
         self._broken(why)
+
+
+def decodes_at_once(device: str, cores: int) -> int:
+    """As many as this process has cores; half of them where the forward pass needs the cores as well.
+
+    On two of them, with a tiny network, one decode at once and records together made 1.16-1.24 × the images a second of
+    32 at once and records one by one, for 2 ms less of a processor each: threads wait for a turn, not for each other.
+    """
+    return max(1, cores // 2) if device == "cpu" else cores
 
 
 def new_owner() -> str:

@@ -19,13 +19,14 @@ from db.schema import Image, Score
 from db.scores import Scored
 from db.session import Database
 from db.versions import Served
+from trainer import preprocess
 from trainer.preprocess import Pixels
 from worker import selftest
 from worker.errors import ScoringError, StoppingError
 from worker.models import Models
-from worker.outcome import Done, Ended
+from worker.outcome import Done, Ended, record_done
 from worker.scorer import Scorer
-from worker.service import Service, new_owner
+from worker.service import Service, decodes_at_once, new_owner
 from worker.settings import WorkerSettings
 from worker.stages import Stages
 
@@ -360,6 +361,68 @@ def test_while_others_are_in_hand_what_comes_is_taken_together(
     for each in done:
         each.result(PATIENCE_S)
     assert taken == [{"a"}, {"b", "c"}]
+
+
+def test_while_others_are_in_hand_what_ends_is_recorded_together(
+    start: Callable[[WorkerSettings], Service],
+    settings: WorkerSettings,
+    database: Database,
+    scorer: Gated,
+    later: Callable[..., "Future[None]"],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.service._GATHER_S", float(PATIENCE_S))
+    service, recorded = start(settings.model_copy(update={"max_batch": 1})), list[set[str]]()
+
+    def noted(session: Session, done: Sequence[Done]) -> None:
+        recorded.append({item.scored.image_id for item in done})
+        record_done(session, done)
+
+    monkeypatch.setattr("worker.service.record_done", noted)
+    put(database, "a", "b", "c")
+    service.score(["a"])
+    assert recorded == [{"a"}]  # at once: nothing else was in hand
+    scorer.gate.clear()
+    done = later(service.score, ["b", "c"])
+    until(lambda: len(service._scores._waiting) == 1)  # noqa: SLF001 - one is being scored, and one waits
+    scorer.gate.set()
+    done.result(PATIENCE_S)
+    assert recorded == [{"a"}, {"b", "c"}]
+
+
+# Decoding
+
+
+@pytest.mark.parametrize(("cores", "most"), [(1, 1), (2, 1), (4, 2)])
+def test_at_most_half_the_cores_decode_while_the_others_score(
+    start: Callable[[WorkerSettings], Service],
+    settings: WorkerSettings,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    most: int,
+) -> None:
+    monkeypatch.setattr("worker.service.cores", lambda: cores)
+    decode, lock, now, seen = preprocess.decode, threading.Lock(), [0], list[int]()
+
+    def slow(data: bytes) -> preprocess.Picture:
+        with lock:
+            now[0] += 1
+            seen.append(now[0])
+        until(lambda: max(seen) >= most)
+        time.sleep(0.05)  # for one more, that should not come
+        with lock:
+            now[0] -= 1
+        return decode(data)
+
+    monkeypatch.setattr("worker.service.decode", slow)
+    put(database, "a", "b", "c")
+    start(settings).score(["a", "b", "c"])
+    assert max(seen) == most
+
+
+def test_a_device_leaves_all_cores_to_decoding() -> None:
+    assert decodes_at_once("cuda", 16) == 16
 
 
 # At the start
