@@ -96,7 +96,8 @@ def cases_clusters(*, max_bits: int, as_json: bool) -> None:
     """Cases of several accounts whose flagged photos look alike: one face, many accounts.
 
     By a perceptual hash that survives another size, another encoding and a mirror, and hardly a crop. A likeness is a
-    reason to look at cases together, and proves nothing.
+    reason to look at cases together, and proves nothing. Photos that a later threshold flagged join when workers had
+    nothing else to do.
     """
     with open_database().reading() as session:
         found = clusters(session, max_bits)
