@@ -68,8 +68,8 @@ def workers(*, most: int) -> None:
 @click.option("--most", default=10_000_000, show_default=True)
 def rows(*, most: int) -> None:
     """Milliseconds an image for its lease and its record, in batches of 16, beside so many older images."""
-    with _server() as database:
-        version, filled = _version(database), 0
+    with server() as database:
+        version, filled = registered(database), 0
         click.echo("| images | lease, ms | record, ms |\n|---|---|---|")
         for size in _powers(10, 10_000, most):
             _fill(database, version, filled + 1, size)
@@ -80,7 +80,7 @@ def rows(*, most: int) -> None:
 
 
 @contextmanager
-def _server() -> Iterator[Database]:
+def server() -> Iterator[Database]:
     with TemporaryDirectory(prefix="unmask-growth-") as folder:
         server = Postgres(Path(folder) / "postgresql")
         try:
@@ -92,7 +92,7 @@ def _server() -> Iterator[Database]:
             server.close()
 
 
-def _version(database: Database) -> Provenance:
+def registered(database: Database) -> Provenance:
     with database.writing() as session:
         return Provenance(versions.register(session, "bench", "1" * 64, "unmask-1", {}).id, "eager-fp32", "cuda:0")
 
