@@ -150,7 +150,7 @@ def _open(session: Session, rule: Rule, threshold_id: int) -> int:
     )
     columns = ["case_id", "image_id", "score_id", "threshold_id"]
     session.execute(insert(session, Flag).from_select(columns, photos).on_conflict_do_nothing())
-    requests.ask_looks(session, threshold_id)
+    requests.ask_looks(session, Flag.threshold_id == threshold_id)
     return opened
 
 

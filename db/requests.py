@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, literal, select, update
+from sqlalchemy import ColumnElement, String, cast, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import moment
@@ -42,15 +42,17 @@ def ask(session: Session, kind: str, image_id: str, author: str) -> int:
     return request.id
 
 
-def ask_looks(session: Session, threshold_id: int) -> None:
-    """Ask for the perceptual hashes of photos that a threshold flagged, those that have none and were not asked for.
+def ask_looks(session: Session, which: ColumnElement[bool]) -> None:
+    """Ask for the perceptual hashes of flagged photos, those that have none and were not asked for.
 
-    Their scores were stored before it flagged them, and nobody keeps the hash of a photo that is not flagged.
+    ``which`` is a condition on `Flag`. A photo that was flagged after it was scored has none: nobody keeps those of
+    photos that are not flagged.
     """
     asked = select(Request.id).where(Request.image_id == Flag.image_id, Request.kind == "look")
     kept = select(Look.image_id).where(Look.image_id == Flag.image_id)
-    photos = select(literal("look"), Flag.image_id, literal(f"threshold {threshold_id}")).distinct()
-    photos = photos.where(Flag.threshold_id == threshold_id, ~kept.exists(), ~asked.exists())
+    author = func.min(literal("threshold ").concat(cast(Flag.threshold_id, String)))
+    photos = select(literal("look"), Flag.image_id, author).group_by(Flag.image_id)
+    photos = photos.where(which, ~kept.exists(), ~asked.exists())
     session.execute(insert(session, Request).from_select(["kind", "image_id", "author"], photos))
 
 

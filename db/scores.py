@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import ColumnClause, Integer, String, column, select, update
 from sqlalchemy.orm import Session
 
-from db import lookalikes
+from db import lookalikes, requests
 from db.cases import Flagged, raise_flags
 from db.clock import moment
 from db.force import InForce, in_force
 from db.insert import given, insert
-from db.schema import Image, Score
+from db.schema import Flag, Image, Score
 
 #: Two hashes, as `db.lookalikes.keep` takes them.
 Looks = bytes
@@ -40,8 +40,9 @@ class Scored:
     width: int
     height: int
     beside: float | None = None
-    #: What it looks like, where the worker thought that it may be flagged: see `db.lookalikes`.
-    looks: Looks | None = field(default=None, repr=False)
+    #: What it looks like (see `db.lookalikes`); None where the worker thought that nothing flags it, empty where it
+    #: cannot say.
+    looks: Looks | None = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,11 @@ def _flagged(
 
 
 def _keep_looks(session: Session, scored: Sequence[Scored], flagged: Collection[str]) -> None:
-    lookalikes.keep(session, {item.image_id: item.looks for item in scored if item.looks and item.image_id in flagged})
+    found = [item for item in scored if item.image_id in flagged]
+    lookalikes.keep(session, {item.image_id: item.looks for item in found if item.looks})
+    missing = [item.image_id for item in found if item.looks is None]  # its worker had not heard of the threshold yet
+    if missing:
+        requests.ask_looks(session, Flag.image_id.in_(missing))
 
 
 def scores_of(session: Session, image_id: str) -> list[Score]:

@@ -177,9 +177,14 @@ class Service:
             width=picture.width,
             height=picture.height,
             beside=said.beside,
-            looks=looks_of(picture.pixels) if self._looks and said.score >= self.models.flags_from else None,
+            looks=self._looks_of(picture, said.score),
         )
         return Done(scored, said.pair)
+
+    def _looks_of(self, picture: Picture, score: float) -> bytes | None:
+        if not self._looks:
+            return b""
+        return looks_of(picture.pixels) if score >= self.models.flags_from else None
 
     def _picture(self, job: Job, stages: Stages) -> tuple[bytes, Picture]:
         if job.url is None:

@@ -95,7 +95,7 @@ class Request(Base):
     __table_args__ = (
         one_of("kind", ("heatmap", "look", "preview", "rescore")),
         one_of("state", ("pending", "done", "failed")),
-        Index("ix_requests_due", "state", "next_attempt_at"),
+        Index("ix_requests_due", "state", "kind", "next_attempt_at"),
         Index("ix_requests_image_id", "image_id", "kind", "id"),
     )
 

@@ -39,6 +39,7 @@ GRANT SELECT ON promotions, pauses TO unmask_worker;
 GRANT SELECT, UPDATE ON rescores TO unmask_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON locks TO unmask_worker;
 GRANT SELECT, INSERT ON looks TO unmask_worker;
+GRANT INSERT (kind, image_id, author) ON requests TO unmask_worker;
 GRANT SELECT ON looks TO unmask_reviewer, unmask_policy;
 -- For metrics: how often people decided which way, and neither who nor why; what was drawn, and judged without scores.
 GRANT SELECT (decision) ON reviews TO unmask_worker;

@@ -1,4 +1,7 @@
-"""Photos that a later threshold flags have no perceptual hash: workers are asked for it. Run before the code."""
+"""Photos that a later threshold flags have no perceptual hash: workers are asked for it. Run before the code.
+
+There may be as many as photos are flagged, and they may wait for long: what people wait for must be found beside them.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,16 +14,18 @@ depends_on = None
 
 def upgrade() -> None:
     op.bulk_insert(sa.table("schema_support", sa.column("revision", sa.String)), [{"revision": revision}])
-    _kinds("kind IN ('heatmap', 'look', 'preview', 'rescore')")
+    _kinds("kind IN ('heatmap', 'look', 'preview', 'rescore')", ["state", "kind", "next_attempt_at"])
 
 
 def downgrade() -> None:
     op.execute("DELETE FROM requests WHERE kind = 'look'")
-    _kinds("kind IN ('heatmap', 'preview', 'rescore')")
+    _kinds("kind IN ('heatmap', 'preview', 'rescore')", ["state", "next_attempt_at"])
     op.execute(f"DELETE FROM schema_support WHERE revision = '{revision}'")  # noqa: S608 - our own words
 
 
-def _kinds(allowed: str) -> None:
+def _kinds(allowed: str, due: list[str]) -> None:
+    op.drop_index("ix_requests_due", "requests")
     with op.batch_alter_table("requests") as table:  # SQLite has to make it anew
         table.drop_constraint(op.f("ck_requests_kind"), type_="check")
         table.create_check_constraint(op.f("ck_requests_kind"), allowed)
+    op.create_index("ix_requests_due", "requests", due)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from db import accounts, images, lookalikes, policies, requests
+from db import accounts, images, lookalikes, policies, requests, thresholds
 from db.changes import Budget
 from db.images import NewImage
-from db.schema import Case, Look, Preview, Request
+from db.schema import Case, Flag, Look, Preview, Request
 from db.session import Database
 from db.signature import Signature
 from db.thresholds import by_value
@@ -70,6 +70,34 @@ def test_what_is_known_or_asked_for_is_not_asked_for_again(
     for value in (1.0, 0.0):  # withdrawn, and opened once more
         flag_all(database, service, value)
     assert sorted(state for _, state, _ in asked(database)) == ["done", "pending"]
+
+
+def test_so_is_a_photo_that_was_scored_before_its_worker_heard_of_the_threshold(
+    database: Database, service: Service, looker: Looker
+) -> None:
+    flag_all(database, service)
+    with database.writing() as session:
+        images.add(session, [NewImage("c", "c", "c.jpg")], 60)
+    service.score(["c"])
+    assert [image_id for image_id, _, _ in asked(database)] == ["a", "b", "c"]
+    while looker.step():
+        pass
+    assert set(kept(database)) == {"a", "b", "c"}
+
+
+def test_a_worker_that_makes_no_hashes_asks_nobody_for_them(
+    database: Database, service: Service, looker: Looker
+) -> None:
+    assert looker
+    with database.writing() as session:
+        version_id = service.models.pair.active.served.id
+        thresholds.set_value(session, version_id, "default", 0.0, "ada", "")
+        images.add(session, [NewImage("c", "c", "c.jpg")], 60)
+    service._looks = False  # noqa: SLF001 - as without the extra "clusters"
+    service.score(["c"])
+    with database.reading() as session:
+        assert session.scalars(select(Flag.image_id)).all() == ["c"]
+    assert (asked(database), kept(database)) == ([], {})
 
 
 def test_nobody_sends_them_and_a_worker_with_something_in_hand_takes_none(
