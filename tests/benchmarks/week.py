@@ -66,7 +66,7 @@ def main(*, count: int) -> None:
             thresholds.set_value(session, made_by.version_id, "default", 0.5, "bench", "")
         _fill(database, made_by, count)
         click.echo(HEAD + "|---" * HEAD.count(" |") + "|")
-        click.echo(f"| 0 | | | | | | {_sizes(database)}")
+        click.echo(f"| 0 | | | | | | | {_sizes(database)}")
         for day in range(1, DAYS + 1):
             times = _day(database, made_by, day, count // KEPT_DAYS)
             click.echo(f"| {day} | " + " | ".join(f"{each:.3f}" for each in times) + f" | {_sizes(database)}")
@@ -141,7 +141,7 @@ def _decide(database: Database, found: Sequence[Row[int, int]]) -> None:
 def _sizes(database: Database) -> str:
     with database.reading() as session:
         size, dead, vacuums = session.execute(_SIZES).one()
-    return f"{size / 1e9:.2f} | {dead:,} | {vacuums} |"
+    return f"{float(size) / 1e9:.2f} | {dead:,} | {vacuums} |"
 
 
 def _vacuum(database: Database, how: str) -> None:
