@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 from db import images
 from db.clock import moment
 from db.images import NewImage
-from db.schema import Case, Flag, Image, Score
+from db.schema import Case, Flag, Image, Look, Score
 from db.session import Database
 
 #: Loading torch on a busy machine takes its time.
@@ -103,6 +103,10 @@ class Platform:
     def flagged(self) -> set[str]:
         with self.database.reading() as session:
             return set(session.scalars(select(Flag.image_id).join(Case).where(Case.state == "open")))
+
+    def hashed(self) -> set[str]:
+        with self.database.reading() as session:
+            return set(session.scalars(select(Look.image_id)))
 
     def now(self) -> datetime:
         with self.database.reading() as session:
@@ -202,6 +206,16 @@ def test_a_threshold_is_shown_applied_and_followed_by_workers(platform: Platform
     (threshold,) = platform.unmask("threshold", "show")
     scores = platform.scores(first)
     assert platform.flagged() == {image for image, score in scores.items() if score >= threshold["value"]}
+
+
+def test_what_a_threshold_flags_later_is_clustered_too_once_a_worker_has_nothing_else_to_do(platform: Platform) -> None:
+    with platform.worker():
+        names = {platform.upload() for _ in range(2 * PHOTOS)}  # each photo from two accounts
+        platform.until(platform.drained)
+        assert platform.hashed() < names
+        platform.unmask("threshold", "set", "--value", "0", "--reason", "everybody")
+        platform.until(lambda: platform.hashed() == names)
+    assert {row["account"] for row in platform.unmask("cases", "clusters")} == names
 
 
 def test_a_rescore_is_killed_and_resumed_and_a_flag_is_computed_again(platform: Platform) -> None:
