@@ -51,10 +51,14 @@ def run(database: Database, settings: RetentionSettings, batch: int = BATCH) -> 
 
 
 def _apply(database: Database, which: Select[Any], apply: Apply, batch: int) -> int:
-    total = 0
+    # Each batch begins where the last one ended: those that looked from the first row on took 0.6 s and more for a
+    # thousand rows, beside ten million that stay.
+    (row_id,) = which.selected_columns
+    due, total = which.order_by(row_id).limit(batch).with_for_update(skip_locked=True), 0
+    ids: list[Any] = []
     while True:
         with database.writing() as session:
-            ids = list(session.scalars(which.limit(batch).with_for_update(skip_locked=True)))
+            ids = list(session.scalars(due.where(row_id > ids[-1]) if ids else due))
             apply(session, ids)
         total += len(ids)
         if len(ids) < batch:
@@ -98,9 +102,7 @@ def _old_deliveries(days: float) -> Select[Any]:
 
 
 def _settled(days: float) -> Select[Any]:
-    return (
-        select(Image.id).where(Image.state != "pending", Image.created_at < moment(-days * _DAY_S)).order_by(Image.id)
-    )
+    return select(Image.id).where(Image.state != "pending", Image.created_at < moment(-days * _DAY_S))
 
 
 def _flagged(*which: ColumnElement[bool]) -> ColumnElement[bool]:

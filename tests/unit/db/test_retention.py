@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from db import accounts, retention
 from db.commands.retention import retention as command
@@ -137,6 +137,20 @@ def test_batches_are_whole_and_an_interrupted_run_is_finished_by_the_next(
 
     assert retention.run(database, SETTINGS, batch=1) == {"pictures": 0, "accounts": 1, "cases": 1, "scores": 0}
     assert left(database)["accounts"] == ["open", "waits"]
+
+
+def test_no_batch_reads_again_what_those_before_it_have_left(old: Callable[[int], Database]) -> None:
+    database, heard = old(100), list[str]()
+
+    def hear(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        if sql.startswith("SELECT images.id") and "LIMIT" in sql:
+            heard.append(sql)
+
+    event.listen(database.engine, "before_cursor_execute", hear)
+    done = retention.run(database, RetentionSettings(keep_accounts_days=90), batch=1)
+    event.remove(database.engine, "before_cursor_execute", hear)
+    assert done["accounts"] == 2
+    assert ["images.id > " in sql for sql in heard] == [False, True, True]
 
 
 def test_a_dry_run_counts_the_same_and_changes_nothing(
