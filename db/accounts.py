@@ -53,11 +53,10 @@ def known(session: Session, account_id: str) -> Forgotten:
 
 def erase(session: Session, image_ids: Sequence[Any]) -> int:
     """Take from images all that tells whose they are; those that still waited are given up. How many pictures went."""
-    asked = update(Request).where(Request.image_id.in_(image_ids), Request.state == "pending")
     gone = update(Preview).where(Preview.image_id.in_(image_ids), Preview.picture.is_not(None)).values(picture=None)
-    # First: a worker closes its request before it keeps what was asked for, so one of the two waits for the other.
-    session.execute(asked.values(state="failed", reason="erased"))
+    asked = update(Request).where(Request.image_id.in_(image_ids), Request.state == "pending")
     pictures = len(session.scalars(gone.returning(Preview.id)).all())
+    session.execute(asked.values(state="failed", reason="erased"))
     session.execute(delete(Look).where(Look.image_id.in_(image_ids)))  # a face could be found again by it
     session.execute(update(Image).where(Image.id.in_(image_ids)).values(_anonymous()))
     return pictures

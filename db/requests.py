@@ -96,7 +96,11 @@ def done(session: Session, task: Task, picture: bytes) -> None:
 
 
 def close(session: Session, task: Task) -> bool:
-    """It is done; False when it was closed before: by another, or because the account was erased."""
+    """It is done; False when it was closed before: by another, or because the account was erased.
+
+    Who erases holds the image's row first, and so does this: one waits for the other, and neither for both.
+    """
+    session.execute(select(Image.id).where(Image.id == task.image_id).with_for_update(read=True, key_share=True))
     return _change(session, [task.id], state="done", reason=None, detail=None) > 0
 
 

@@ -1,14 +1,16 @@
 """Photos that a later threshold flags get their perceptual hash when nothing else is to do."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from db import accounts, images, lookalikes, policies, requests, thresholds
 from db.changes import Budget
 from db.images import NewImage
-from db.schema import Case, Flag, Look, Preview, Request
+from db.schema import Case, Flag, Image, Look, Preview, Request
 from db.session import Database
 from db.signature import Signature
 from db.thresholds import by_value
@@ -19,6 +21,7 @@ from worker.requests import fulfil_one
 from worker.service import Service
 
 IDS = ["a", "b"]
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -123,6 +126,26 @@ def test_a_photo_that_has_changed_or_is_gone_says_so_and_holds_nobody_up(
         file.write(b"\0")
     assert [looker.step() for _ in range(3)] == [True, True, False]
     assert asked(database) == [("a", "failed", "not_found"), ("b", "failed", "changed")]
+
+
+def test_who_erases_and_who_hashes_wait_for_each_other_in_one_order(
+    database: Database, service: Service, looker: Looker
+) -> None:
+    assert looker
+    flag_all(database, service)
+    with database.writing() as session:
+        (task,) = requests.take_looks(session, 1, 60)
+    with ThreadPoolExecutor() as pool:
+        with database.writing() as session:
+            session.execute(select(Image.id).where(Image.id == task.image_id).with_for_update()).all()
+            done = pool.submit(fulfil_one, service, task)
+            if database.engine.dialect.name == "postgresql":
+                while not session.scalar(text(WAITING)):
+                    time.sleep(0.01)
+            accounts.erase(session, [task.image_id])
+        done.result(60)
+    assert kept(database) == {}
+    assert ("a", "failed", "erased") in asked(database)
 
 
 def test_an_account_that_is_forgotten_meanwhile_leaves_neither_hash_nor_picture(
