@@ -142,6 +142,8 @@ def test_who_erases_and_who_hashes_wait_for_each_other_in_one_order(
             if database.engine.dialect.name == "postgresql":
                 while not session.scalar(text(WAITING)):
                     time.sleep(0.01)
+            held = select(Request.id).where(Request.id == task.id).with_for_update(nowait=True)
+            assert session.scalars(held).all() == [task.id]  # else each would wait for the other
             accounts.erase(session, [task.image_id])
         done.result(60)
     assert kept(database) == {}
