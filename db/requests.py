@@ -17,6 +17,8 @@ from db.schema import Flag, Image, Look, Preview, Request
 #: Kinds of requests that are sent, and the picture that comes of each; of a rescore comes a score.
 PICTURES = {"preview": "photo", "heatmap": "heatmap"}
 SENT = (*PICTURES, "rescore")
+#: Kinds that are not: whoever has nothing to do takes them.
+SPARE = ("look",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def take_due(session: Session, limit: int, resend_s: float) -> list[int]:
 
 def take_looks(session: Session, limit: int, hold_s: float) -> list[Task]:
     """Take requests for perceptual hashes in hand, the oldest; as `begin`."""
-    ids = _due(session, ("look",), limit)
+    ids = _due(session, SPARE, limit)
     return begin(session, ids, hold_s) if ids else []
 
 
@@ -110,9 +112,10 @@ def failed(session: Session, task: Task, reason: str, detail: str, retry_s: floa
     _change(session, [task.id], state=state, reason=reason, detail=detail, next_attempt_at=moment(retry_s or 0.0))
 
 
-def counts(session: Session) -> dict[str, int]:
-    """How many requests are in each state."""
-    found = dict(session.execute(select(Request.state, func.count()).group_by(Request.state)).all())
+def counts(session: Session, kinds: Collection[str]) -> dict[str, int]:
+    """How many requests of these kinds are in each state."""
+    states = select(Request.state, func.count()).where(Request.kind.in_(kinds)).group_by(Request.state)
+    found = dict(session.execute(states).all())
     return {state: found.get(state, 0) for state in ("pending", "done", "failed")}
 
 

@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from db import images, thresholds, versions
+from db import images, requests, thresholds, versions
 from db.images import Failure
 from db.schema import Image
 from db.session import Database
@@ -251,6 +251,8 @@ def test_the_status_tells_what_waits_what_was_done_and_by_which_model(
         images.add(session, [images.NewImage(name, "acc", "a.jpg") for name in ("a", "b", "c")], 60)
         images.lease(session, ["a", "b"], "worker", 300)
         images.put_back(session, [Failure("b", "truncated", "")], "worker")
+        requests.ask(session, "preview", "a", "ada")
+        requests.ask(session, "look", "a", "threshold 1")
     run("enqueue", "--account", "acc", "--url", "d.jpg")
     status = asked("status")
     assert 0 <= status.pop("oldest_pending_s") < 60
@@ -261,7 +263,8 @@ def test_the_status_tells_what_waits_what_was_done_and_by_which_model(
         "failures": {"truncated": 1},
         "retrying": {},
         "not_scorable": {},
-        "requests": {"pending": 0, "done": 0, "failed": 0},
+        "requests": {"pending": 1, "done": 0, "failed": 0},
+        "hashes": {"pending": 1, "done": 0, "failed": 0},
         "sweeper": {"leader": None, "last_sweep_s": None, "lag_s": 0.0},
         "paused": {},
         "review": {"open": 0, "held": 0, "unsure": 0, "oldest_s": None, "by_policy": {}},
