@@ -2,7 +2,7 @@
 
 import click
 
-from db import plans, promotions, references, thresholds, versions
+from db import changes, plans, promotions, references, thresholds, versions
 from db.cli import open_database
 from db.commands.options import budget, confirm_option, reason_option, signed
 from db.commands.show_model import (
@@ -69,6 +69,7 @@ def show(*, name: str, as_json: bool) -> None:
 def shadow(*, name: str, off: bool, as_json: bool) -> None:
     """Score every photo with this version too, beside the active one: stored, and never flagging."""
     with open_database().writing() as session:
+        changes.lock(session)  # a promotion under way may be making it the active one
         version = versions.named(session, name)
         (versions.stop_shadow if off else versions.start_shadow)(session, version)
         row = model_row(version)

@@ -1,14 +1,17 @@
 """A shadow becomes active at the rates that policies accept; a rollback restores accounts, photos and thresholds."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select
 
 from db import pauses, plans, policies, promotions, references, scores, thresholds, versions
 from db.changes import Budget
+from db.commands.model import shadow
 from db.comparison import compare
 from db.errors import ConflictError, DbError, NotFoundError
 from db.schema import Case, Flag, Image, ModelVersion, Score
@@ -255,6 +258,21 @@ def test_of_two_admins_who_promote_at_once_one_is_told(
 
     assert sorted(at_once([partial(attempt), partial(attempt)])) == [False, True]
     assert flagged(database) == {("two", "two")}
+
+
+def test_whoever_takes_the_shadow_away_while_it_becomes_active_is_told(
+    database: Database, pair: tuple[int, int], upload: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(one=(0.999, 0.2), two=(0.2, 0.499))
+    monkeypatch.setenv("UNMASK_DATABASE_URL", database.url.render_as_string(hide_password=False))
+    with ThreadPoolExecutor(1) as pool:
+        with database.writing() as session:
+            promotions.promote(session, session.get_one(ModelVersion, pair[1]), ADA, PLENTY, 0.02)
+            taking = pool.submit(CliRunner().invoke, shadow, ["second", "--off"])
+            with pytest.raises(TimeoutError):
+                taking.result(timeout=0.5)  # it waits
+        assert "model second is no shadow: it is active" in str(taking.result(timeout=30).exception)
+    assert states(database) == {"first": "shadow", "second": "active"}
 
 
 # No image is scored by neither
