@@ -1,7 +1,8 @@
 """Forgetting an account: its id, URLs and pictures go everywhere, its anonymous scores stay for the audit.
 
 In batches, each whole by itself: what was interrupted is finished by doing it again. Workers lock an image's row before
-they look whose it is, so that a score which is being recorded opens no case for an account that was just forgotten.
+they look whose it is, so that a score which is being recorded opens no case for an account that was just forgotten. A
+change of thresholds may be opening one meanwhile: it is waited for before cases are closed.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from db import changes
 from db.clock import moment
 from db.passes import erasing
 from db.schema import Appeal, Case, Image, Look, Preview, Request, Review
@@ -38,6 +40,7 @@ def forget(database: Database, account_id: str, batch: int = BATCH) -> Forgotten
             pictures += erase(session, ids)
         images, left = images + len(ids), bool(ids)
     with database.writing() as session:
+        changes.wait(session)
         cases = close_cases(session, Case.account_id == account_id)
     return Forgotten(images, pictures, cases)
 
@@ -57,6 +60,8 @@ def erase(session: Session, image_ids: Sequence[Any]) -> int:
     asked = update(Request).where(Request.image_id.in_(image_ids), Request.state == "pending")
     pictures = len(session.scalars(gone.returning(Preview.id)).all())
     session.execute(asked.values(state="failed", reason="erased"))
+    # What one could not be fulfilled for may name the URL.
+    session.execute(update(Request).where(Request.image_id.in_(image_ids)).values(detail=None))
     session.execute(delete(Look).where(Look.image_id.in_(image_ids)))  # a face could be found again by it
     session.execute(update(Image).where(Image.id.in_(image_ids)).values(_anonymous()))
     return pictures

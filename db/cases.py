@@ -43,13 +43,13 @@ class FlagLine:
     threshold: Threshold
 
 
-def raise_flags(session: Session, flagged: Sequence[Flagged]) -> None:
-    """Add flags to their accounts' open cases, opening those that are missing.
+def raise_flags(session: Session, flagged: Sequence[Flagged]) -> set[str]:
+    """Add flags to their accounts' open cases, opening those that are missing; returns the images that have one now.
 
     An image that people have dismissed does not open a case again, nor does one whose account was erased.
     """
     if not flagged:
-        return
+        return set()
     accounts = _accounts(session, [item.image_id for item in flagged])
     cases = _open_cases(session, sorted(set(accounts.values())))
     rows = [
@@ -64,6 +64,7 @@ def raise_flags(session: Session, flagged: Sequence[Flagged]) -> None:
     ]
     if rows:
         session.execute(insert(session, Flag).values(rows).on_conflict_do_nothing())
+    return set(accounts)
 
 
 def _accounts(session: Session, image_ids: Sequence[str]) -> dict[str, tuple[str, str]]:

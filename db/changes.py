@@ -77,6 +77,11 @@ def lock(session: Session) -> None:
     session.execute(select(ModelVersion.id).order_by(ModelVersion.id).with_for_update()).all()
 
 
+def wait(session: Session) -> None:
+    """Until no change is under way: what follows sees the cases that it opened."""
+    session.execute(select(ModelVersion.id).order_by(ModelVersion.id).with_for_update(read=True, key_share=True)).all()
+
+
 def preview(session: Session, rules: Sequence[Rule]) -> Preview:
     """What these rules, one a policy, would do to cases now."""
     _expect_quick_reads(session)

@@ -71,9 +71,7 @@ def record(
     _mark_scored(session, [item for item in ordered if item.image_id in active])
     _let_go(session, [item.image_id for item in ordered if item.image_id not in active])
     if not now.flagging_paused:
-        flagged = _flagged(ordered, active, new, now)
-        raise_flags(session, flagged)
-        _keep_looks(session, ordered, {item.image_id for item in flagged})
+        _keep_looks(session, ordered, raise_flags(session, _flagged(ordered, active, new, now)))
     return [item.image_id for item in ordered if (item.image_id, made_by.version_id) in new]
 
 

@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import select, text
 
-from db import accounts, images, scores
+from db import accounts, changes, images, scores
 from db.accounts import Forgotten
 from db.commands.account import account
 from db.images import Failure
-from db.schema import Case, Image, Preview, Request, Review, Score
+from db.schema import Case, Image, Look, Preview, Request, Review, Score
 from db.scores import Provenance, Scored
 from db.session import Database
 
@@ -35,6 +36,8 @@ def known(
         images.put_back(session, [failed], "worker")
         session.add_all(Preview(image_id=i, kind="photo", picture=b"jpeg") for i in ("a1", "a2", "b1"))
         session.add(Request(kind="preview", image_id="a1", author="pat"))
+        lost = {"state": "failed", "reason": "not_found", "detail": "'ada/2.jpg' is not below UNMASK_MEDIA_ROOT"}
+        session.add(Request(kind="preview", image_id="a2", author="pat", **lost))
     return database
 
 
@@ -59,7 +62,9 @@ def test_nothing_of_the_account_is_left_and_its_scores_are(known: Database) -> N
             "bob": "open",
         }
         assert session.scalars(select(Preview.image_id).where(Preview.picture.is_not(None))).all() == ["b1"]
-        assert session.scalars(select(Request.state)).all() == ["failed"]
+        assert session.execute(select(Request.state, Request.reason, Request.detail).order_by(Request.id)).all() == [
+            ("failed", "erased", None), ("failed", "not_found", None),
+        ]  # fmt: skip
     assert "ada" not in everything(known)
 
 
@@ -118,12 +123,27 @@ def test_a_score_that_arrives_afterwards_is_kept_and_opens_no_case(known: Databa
     accounts.forget(known, "ada")
 
     with known.writing() as session:
-        late = [Scored("a4", "default", 0.99, "f" * 64, 1000, 640, 480)]
+        late = [Scored("a4", "default", 0.99, "f" * 64, 1000, 640, 480, looks=bytes(64))]
         assert scores.record(session, late, Provenance(version_id, "eager-fp32", "cpu")) == ["a4"]
 
     with known.reading() as session:
         assert session.get_one(Image, "a4").state == "scored"
         assert session.scalars(select(Case.account_id).where(Case.state == "open")).all() == ["bob"]
+        assert session.scalars(select(Look.image_id)).all() == []
+
+
+@pytest.mark.parametrize("migrated", ["postgresql"], indirect=True)  # on SQLite one waits for the other anyway
+def test_a_case_that_a_change_of_thresholds_is_opening_meanwhile_is_closed_too(known: Database) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with known.writing() as session:
+            changes.lock(session)
+            session.add(Case(account_id="ada", policy="other"))
+            session.flush()
+            forgetting = pool.submit(accounts.forget, known, "ada")
+            with pytest.raises(TimeoutError):
+                forgetting.result(timeout=1)
+        forgetting.result(timeout=30)
+    assert "ada" not in everything(known)
 
 
 def test_the_command_says_what_it_did(known: Database, monkeypatch: pytest.MonkeyPatch) -> None:
