@@ -191,12 +191,13 @@ def test_the_console_does_all_that_it_does_as_a_reviewer(owner: Database, become
     assert [browser.get(path).status_code for path in ("/", "/audit", "/people", "/samples", "/help")] == [200] * 5
     pages = ("/overview", *(f"/overview/{part}" for part in ("work", "live", "drift")), "/thresholds?value=0.95")
     assert [browser.get(path).status_code for path in pages] == [200] * 5
-    assert post("/thresholds", value=0.95, reason="fewer") == 403
+    change = {"value": 0.95, "reason": "fewer", "version": 1, "stands": 1}
+    assert post("/thresholds", **change) == 403
     with owner.writing() as session:
         session.execute(text("CREATE ROLE unmask_both IN ROLE unmask_reviewer, unmask_policy"))
     both = build(become("both"), ConsoleSettings(), ReviewSettings(blind_share=0))
     browser = TestClient(both, base_url="http://localhost", follow_redirects=False, cookies=browser.cookies)
-    assert post("/thresholds", value=0.95, reason="fewer") == 303
+    assert post("/thresholds", **change) == 303
     assert post("/password", old="correct horse battery", new="another horse battery") == 303
     assert post("/sign-out") == 303
     for statement in (

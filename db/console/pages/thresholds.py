@@ -13,10 +13,10 @@ from db import audit, changes, pauses, policies, references, thresholds, version
 from db.changes import Budget
 from db.choices import Asked, choose
 from db.console.visit import Visit, digits
-from db.errors import DatabaseAwayError, DatabaseError, DbError, DeniedError
+from db.errors import DatabaseAwayError, DatabaseError, DbError, DeniedError, StaleError
 from db.forecast import forecast
 from db.rules import DEFAULT, rule_for
-from db.schema import ModelVersion
+from db.schema import ModelVersion, Threshold
 from db.session import Database
 from db.settings import PolicySettings
 from db.signature import Signature
@@ -55,6 +55,7 @@ def show(visit: Visit) -> Response:
             "version": version,
             "wish": wish,
             "standing": thresholds.latest(session, version.id),
+            "stands": _stands(session, version.id, wish.policy),
             "history": thresholds.history(session, version.id, None, _HISTORY),
             "references": _references(session, version),
             "paused": pauses.standing(session).get("flagging"),
@@ -72,9 +73,23 @@ def apply(visit: Visit) -> Response:
         version = versions.active(session)
         choice = choose(session, version, wish.asked())
         row = policies.set_threshold(session, version.id, wish.policy, choice, by, budget)
+        _check_seen(visit, session, row)
         detail = f"{row.policy}: {row.value:.4f}, {row.opened} opened, {row.withdrawn} withdrawn"
         audit.note(session, visit.who.name, "threshold_set", detail=detail)
     return visit.go("/thresholds")
+
+
+def _stands(session: Session, version_id: int, policy: str) -> int:
+    """The number of the threshold that stands; 0 for none."""
+    return next((row.id for row in thresholds.history(session, version_id, policy, 1)), 0)
+
+
+def _check_seen(visit: Visit, session: Session, row: Threshold) -> None:
+    """Whether the preview was of this version, and of a change of the threshold that stood before this one."""
+    before = thresholds.history(session, row.version_id, row.policy, 2)[1:]
+    seen = visit.number_of("version"), visit.number_of("stands")
+    if seen != (row.version_id, before[0].id if before else 0):
+        raise StaleError(f"the threshold of {row.policy}, or the model, was changed since this preview: look again")
 
 
 def _preview(session: Session, version: ModelVersion, wish: _Wish) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The console on the test's database, and the browsers of people who use it."""
 
+import html
 import re
 from collections.abc import Callable
 
@@ -34,9 +35,13 @@ class Browser:
 
     def fill(self, path: str, *, to: str | None = None, **form: object) -> httpx2.Response:
         """Open a page, and send its form."""
-        token = re.search(r'name="form_token" value="(\w+)"', self.get(path).text)
-        assert token is not None
-        return self.client.post(to or path, data={"form_token": token[1]} | form)
+        return self.client.post(to or path, data=self.hidden(path) | form)
+
+    def hidden(self, path: str) -> dict[str, object]:
+        """Open a page: what its form sends along without being asked."""
+        found = re.findall(r'<input type="hidden" name="([\w-]+)" value="([^"]*)"', self.get(path).text)
+        assert found
+        return {name: html.unescape(value) for name, value in found}
 
 
 Open = Callable[..., Browser]

@@ -10,6 +10,7 @@ from db import draws, samples, thresholds, versions
 from db.console import plots
 from db.draws import Sizes
 from db.intervals import Estimate
+from db.schema import ModelVersion
 from db.session import Database
 
 Open = Callable[..., Any]
@@ -99,7 +100,8 @@ def test_a_lead_sets_a_threshold_in_their_own_name(
     sign_in: Open, database: Database, case_ids: Act, logged: Act
 ) -> None:
     lead = sign_in("lead", "lea")
-    assert lead.post("/thresholds", fpr="0.5", reason="policy 12").headers["location"] == "/thresholds"
+    answer = lead.fill("/thresholds?fpr=0.5", to="/thresholds", reason="policy 12")
+    assert answer.headers["location"] == "/thresholds"
     assert standing(database) == [("default", 0.9945, "lea", "policy 12")]
     assert len(case_ids()) == 5
     assert logged() == [("lea", "threshold_set")]
@@ -110,14 +112,30 @@ def test_a_lead_sets_a_threshold_in_their_own_name(
 
 
 @pytest.mark.usefixtures("accounts")
+def test_a_preview_that_somebody_overtook_sets_nothing(sign_in: Open, database: Database, version_id: int) -> None:
+    lea, lou = sign_in("lead", "lea"), sign_in("lead", "lou")
+    seen = lea.hidden("/thresholds?fpr=0.5")
+    assert lou.fill("/thresholds?value=0.999", to="/thresholds", reason="incident").status_code == 303
+    late = lea.post("/thresholds", **seen, reason="policy 12")
+    assert (late.status_code, "was changed since this preview" in late.text) == (409, True)
+    assert standing(database) == [("default", 0.999, "lou", "incident")]
+    seen = lea.hidden("/thresholds?value=0.5&policy=other")
+    with database.writing() as session:
+        session.get_one(ModelVersion, version_id).state = "retired"
+        versions.register(session, "second", "2" * 64, "unmask-1", {})
+    assert lea.post("/thresholds", **seen, reason="policy 12").status_code == 409
+    assert len(standing(database)) == 0
+
+
+@pytest.mark.usefixtures("accounts")
 def test_a_flood_wants_its_number(sign_in: Open, case_ids: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNMASK_FLOOD_BUDGET", "4")
     lead = sign_in("lead")
     assert "type 10 to confirm" in lead.get("/thresholds?value=0.9").text
     for confirm in ("", "9"):
-        answer = lead.post("/thresholds", value="0.9", reason="all", confirm=confirm)
+        answer = lead.fill("/thresholds?value=0.9", to="/thresholds", reason="all", confirm=confirm)
         assert (answer.status_code, "repeat the number" in answer.text, case_ids()) == (409, True, [])
-    assert lead.post("/thresholds", value="0.9", reason="all", confirm="10").status_code == 303
+    assert lead.fill("/thresholds?value=0.9", to="/thresholds", reason="all", confirm="10").status_code == 303
     assert len(case_ids()) == 10
 
 
