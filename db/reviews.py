@@ -137,7 +137,8 @@ def _locked(session: Session, case_id: int, version: int) -> Case:
     if case.account_id is None:
         raise ConflictError(f"case {case_id} was erased with its account: nothing is left to decide")
     if case.version != version:
-        happened = timeline(session, case_id)[-max(1, min(case.version - version, _TOLD)) :]
+        # Without scores: whoever decides this case may be one who must not see them.
+        happened = timeline(session, case_id, blind=True)[-max(1, min(case.version - version, _TOLD)) :]
         told = "; ".join(f"{event.text}{f' by {event.who}' if event.who else ''}" for event in happened)
         raise StaleError(f"case {case_id} has changed, from version {version} to {case.version}: {told}")
     return case

@@ -74,7 +74,11 @@ def bulk(
 ) -> None:
     """Decide several cases alike, such as those of one face: all, or none when one of them cannot be decided."""
     settings, reviewer = ReviewSettings.load(), signed("").author
-    made = [Decision(*_case_and_version(case), reviewer, decision, reason, note) for case in cases]
+    share = settings.blind_share
+    made = [
+        Decision(case_id, version, reviewer, decision, reason, note, shown_blind(case_id, reviewer, share))
+        for case_id, version in map(_case_and_version, cases)
+    ]
     with open_database().writing() as session:
         reviews.decide_all(session, made, confirm, settings)
         rows = [_case_row(session, each.case_id) for each in made]

@@ -22,8 +22,10 @@ class Shown:
 
 
 def shown(session: Session, case_id: int, *, blind: bool) -> list[Shown]:
-    """A case's photos, the highest score first."""
+    """A case's photos, the highest score first; for whoever is blind in the order in which they were flagged."""
     found = dossiers.photos(session, case_id)
+    if blind:
+        found.sort(key=lambda item: item.flag_id)
     ids = {item.image.id for item in found}
     photos, heatmaps = (pictures.states(session, ids, kind) for kind in (PHOTO, HEATMAP))
     return [

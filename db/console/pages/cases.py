@@ -11,7 +11,7 @@ from db.console import photos
 from db.console.pages.queue import go_next
 from db.console.visit import Visit, digits
 from db.console.working import DECIDERS, choices, find, is_blind, is_mine, order_of, undoable
-from db.errors import ConflictError, StaleError
+from db.errors import ConflictError
 from db.reviews import DECIDED, Decision
 from db.timeline import timeline
 
@@ -79,7 +79,7 @@ def decide(visit: Visit) -> Response:
     with visit.database.writing() as session:
         blind = is_blind(visit, find(session, case_id))
         decision = _decision(visit, case_id, visit.number_of("version"), blind=blind)
-        _decide(visit, session, decision)
+        reviews.decide(session, decision, visit.console.review)
         audit.note(session, visit.who.name, "decided", case_id=case_id, detail=decision.decision)
     return go_next(visit, decided=case_id)
 
@@ -118,16 +118,6 @@ def _decision(visit: Visit, case_id: int, version: int, *, blind: bool) -> Decis
     note = visit.form.get("note", "").strip()[:NOTE_LIMIT] or None
     reason = visit.form.get("reason") or None
     return Decision(case_id, version, visit.who.name, visit.form.get("decision", ""), reason, note, blind)
-
-
-def _decide(visit: Visit, session: Session, decision: Decision) -> None:
-    """What has changed on a case may be a score, which is not for whoever decides blind."""
-    try:
-        reviews.decide(session, decision, visit.console.review)
-    except StaleError as error:
-        raise (
-            StaleError(f"case {decision.case_id} has changed since you opened it") if decision.blind else error
-        ) from error
 
 
 def undo(visit: Visit) -> Response:

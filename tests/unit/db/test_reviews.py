@@ -88,7 +88,7 @@ def test_a_new_photo_makes_a_page_stale_too(database: Database, open_case: OpenC
     case_id = open_case()
     seen = case_of(case_id).version
     open_case(photo=2)
-    with pytest.raises(StaleError, match="photo account-2 flagged"), database.writing() as session:
+    with pytest.raises(StaleError, match=r"photo account-2 flagged$"), database.writing() as session:
         reviews.decide(session, Decision(case_id, seen, "bob", "confirmed"))
 
 

@@ -149,3 +149,13 @@ def test_a_face_on_many_accounts_is_decided_once_by_its_number(asked: Asked, run
         run(review, "bulk", "confirmed", *cases)
     assert [row["state"] for row in asked(review, "bulk", "confirmed", *cases, "--confirm", "2")] == ["confirmed"] * 2
     assert "'7' is no CASE:VERSION" in run(review, "bulk", "confirmed", "7").stderr
+
+
+def test_what_is_shown_blind_is_decided_blind_also_with_others(
+    flagged: Database, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNMASK_BLIND_SHARE", "1")
+    shown = asked(review, "next")
+    asked(review, "bulk", "confirmed", f"{shown['case']}:{shown['version']}", "--confirm", "1")
+    with flagged.reading() as session:
+        assert session.scalars(select(Review.blind)).all() == [True]

@@ -216,6 +216,22 @@ def test_of_two_who_decide_at_once_one_does(
         assert session.scalar(select(func.count(Review.id))) == 1
 
 
+def test_whoever_decides_blind_sees_photos_in_the_order_of_their_flags(
+    sign_in: Open, flag: Flag, add_images: Callable[..., list[str]], record: Callable[..., list[str]], case_ids: CaseIds
+) -> None:
+    flag("ada", "first")
+    add_images("second", account_id="ada")
+    record({"second": 0.99})
+
+    def shown(share: float) -> list[int]:
+        page = sign_in("reviewer", "pat", blind_share=share).get(f"/cases/{case_ids()[0]}").text
+        return list(dict.fromkeys(map(int, re.findall(r"/photos/(\d+)/", page))))
+
+    assert len(shown(0.0)) == 2
+    assert shown(1.0) == sorted(shown(0.0))
+    assert shown(0.0) == sorted(shown(1.0), reverse=True)
+
+
 def test_whoever_decides_blind_learns_no_score_and_gets_no_heatmap(
     database: Database, sign_in: Open, flag: Flag, case_ids: CaseIds, keep_picture: KeepPicture
 ) -> None:
@@ -234,6 +250,8 @@ def test_whoever_decides_blind_learns_no_score_and_gets_no_heatmap(
     flag("ada", "b")
     stale = pat.post(f"/cases/{case_id}/decide", decision="dismissed", version=version)
     assert (stale.status_code, "0.9" in stale.text) == (409, False)
+    stale = pat.post(f"/cases/{case_id}/undo", version=version)
+    assert (stale.status_code, "photo b flagged" in stale.text, "0.9" in stale.text) == (409, True, False)
     pat.post(f"/cases/{case_id}/decide", decision="dismissed", version=version_of(database, case_id))
     with database.reading() as session:
         assert session.scalars(select(Review.blind)).all() == [True]
