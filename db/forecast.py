@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, exists, func, select
 from sqlalchemy.orm import Session
 
 from db.clock import moment
@@ -104,7 +104,7 @@ def rates(card: Mapping[str, Any], rule: Rule) -> list[Found]:
 
 
 def traffic(session: Session, rule: Rule) -> Traffic:
-    """Photos a day over the last days (or since the first), and the flagged share of the latest scores."""
+    """Photos a day over the last days (or since the first of all), and the flagged share of the latest scores."""
     # Other versions' scores lie between; without a bound, one with few scores would mean reading all.
     since = select(func.max(Score.id) - _VERSIONS * LATEST_SCORES).scalar_subquery()
     latest = (
@@ -123,10 +123,13 @@ def traffic(session: Session, rule: Rule) -> Traffic:
 def _photos_a_day(session: Session, rule: Rule) -> float:
     since = moment(-WINDOW_DAYS * _DAY_S)
     statement = select(func.count(), func.min(Image.created_at), select(moment()).scalar_subquery())
-    count, first, now = session.execute(statement.where(rule.covers(Image.policy), Image.created_at >= since)).one()
+    covered = rule.covers(Image.policy)
+    count, first, now = session.execute(statement.where(covered, Image.created_at >= since)).one()
     if not count:
         return 0.0
-    return float(count / max(1.0, (now - first).total_seconds() / _DAY_S))
+    older = session.scalar(select(exists(select(Image.id).where(covered, Image.created_at < since))))
+    days = WINDOW_DAYS if older else max(1.0, (now - first).total_seconds() / _DAY_S)
+    return float(count / days)
 
 
 def _bayes(tpr: float, fpr: float, prevalence: float) -> float:

@@ -10,7 +10,7 @@ from db.clock import moment
 from db.forecast import both, forecast, precision, traffic
 from db.intervals import Estimate, wilson
 from db.reals import Measured, Reals
-from db.rules import Rule
+from db.rules import Rule, rule_for
 from db.schema import Image
 from db.session import Database
 
@@ -72,12 +72,29 @@ def test_days_to_come_are_those_that_went_by(
         session.execute(update(Image).where(Image.id == "i0").values(created_at=moment(-30 * DAY_S)))
     with database.reading() as session:
         found = forecast(session, Rule(version_id, "default", 0.9), reals(1000, 5), 0.01, CARD)
-    assert found.photos_a_day == pytest.approx(39 / 3, rel=0.01)
+    assert found.photos_a_day == pytest.approx(39 / 7, rel=0.01)
     assert found.flags_a_day is not None
-    assert found.flags_a_day.value == pytest.approx(39 / 3 * 4 / 40, rel=0.01)
+    assert found.flags_a_day.value == pytest.approx(39 / 7 * 4 / 40, rel=0.01)
     assert found.flags_a_day.low < found.flags_a_day.value < found.flags_a_day.high
     assert found.wrong_flags_a_day is not None
-    assert found.wrong_flags_a_day.value == pytest.approx(39 / 3 * 0.99 * 0.005, rel=0.01)
+    assert found.wrong_flags_a_day.value == pytest.approx(39 / 7 * 0.99 * 0.005, rel=0.01)
+
+
+def test_days_before_the_first_photo_of_all_do_not_count(
+    database: Database, version_id: int, add_images: AddImages, set_threshold: Callable[..., int]
+) -> None:
+    set_threshold(0.9, policy="other")
+    for number in range(8):
+        add_images(f"i{number}")
+    add_images("other", policy="other")
+    with database.writing() as session:
+        session.execute(update(Image).values(created_at=moment(-2 * DAY_S)))
+        session.execute(update(Image).where(Image.id == "other").values(created_at=moment(-30 * DAY_S)))
+    with database.reading() as session:
+        found = [
+            traffic(session, rule_for(session, version_id, policy, 0.9)).photos_a_day for policy in ("default", "other")
+        ]
+    assert found == pytest.approx([4, 0], rel=0.01)
 
 
 @pytest.mark.parametrize(("value", "bound"), [(0.4, "at least"), (0.5, "as"), (0.6, "at most")])
