@@ -2,7 +2,7 @@
 
 Four periods, each of which may be for ever: pictures that reviewers are shown; whose an image is, and where it came
 from; the record of images that were neither flagged nor sampled; and what the platform was told. What people decided on
-is kept, without the account and without what they wrote about it.
+is kept, without the account and without what they wrote about it. While a case can be appealed its photos stay, too.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,8 +68,8 @@ def _apply(database: Database, which: Select[Any], apply: Apply, batch: int) -> 
 def _configured(settings: RetentionSettings) -> list[tuple[str, float, Due, Apply]]:
     periods = (
         ("pictures", settings.keep_pictures_days, _old_pictures, _delete_pictures),
-        ("accounts", settings.keep_accounts_days, _old_accounts, accounts.erase),
         ("cases", settings.keep_accounts_days, _old_cases, _close),
+        ("accounts", settings.keep_accounts_days, _old_accounts, accounts.erase),
         ("scores", settings.keep_scores_days, _old_records, _delete_records),
         ("deliveries", settings.keep_deliveries_days, _old_deliveries, _delete_deliveries),
     )
@@ -81,9 +81,10 @@ def _old_pictures(days: float) -> Select[Any]:
 
 
 def _old_accounts(days: float) -> Select[Any]:
-    """Images whose account no open case needs to know."""
+    """Images whose account no case needs to know: one that is open, or that may still be appealed or taken back."""
     known = Image.account_id.is_not(None) | Image.url.is_not(None)
-    return _settled(days).where(known, ~_flagged(Case.state == "open"))
+    kept = (Case.state == "open") | (Case.account_id.is_not(None) & (Case.changed_at >= moment(-days * _DAY_S)))
+    return _settled(days).where(known, ~_flagged(kept))
 
 
 def _old_cases(days: float) -> Select[Any]:

@@ -101,6 +101,19 @@ def test_then_whose_an_image_is_unless_an_open_case_needs_to_know(old: Callable[
     assert found["scores"] == ["decided", "open", "plain"]
 
 
+def test_what_was_decided_lately_keeps_its_account_and_photo_for_an_appeal(old: Callable[[int], Database]) -> None:
+    database = old(91)
+    lately = datetime.now(UTC) - timedelta(days=89)
+    with database.writing() as session:
+        session.execute(update(Case).where(Case.account_id == "decided").values(changed_at=lately))
+    assert retention.run(database, SETTINGS) == {"pictures": 3, "cases": 0, "accounts": 1, "scores": 0}
+    assert left(database)["accounts"] == ["decided", "open", "waits"]
+    with database.writing() as session:
+        session.execute(update(Case).values(changed_at=lately - timedelta(days=2)))
+    assert retention.run(database, SETTINGS) == {"pictures": 0, "cases": 1, "accounts": 1, "scores": 0}
+    assert left(database)["accounts"] == ["open", "waits"]
+
+
 def test_at_last_the_record_of_what_was_never_flagged(old: Callable[[int], Database]) -> None:
     database = old(366)
     assert retention.run(database, SETTINGS)["scores"] == 1
@@ -135,7 +148,7 @@ def test_batches_are_whole_and_an_interrupted_run_is_finished_by_the_next(
             retention.run(database, SETTINGS, batch=1)
     assert len(left(database)["accounts"]) == 3
 
-    assert retention.run(database, SETTINGS, batch=1) == {"pictures": 0, "accounts": 1, "cases": 1, "scores": 0}
+    assert retention.run(database, SETTINGS, batch=1) == {"pictures": 0, "accounts": 1, "cases": 0, "scores": 0}
     assert left(database)["accounts"] == ["open", "waits"]
 
 
@@ -166,7 +179,7 @@ def test_a_dry_run_counts_the_same_and_changes_nothing(
     assert left(database) == before
     done = CliRunner().invoke(command, ["run", "--json"])
 
-    counts = {"pictures": 3, "accounts": 2, "cases": 1}
+    counts = {"pictures": 3, "cases": 1, "accounts": 2}
     for result, dry_run in ((dry, True), (done, False)):
         rows = [{"period": name, "rows": count, "dry_run": dry_run} for name, count in counts.items()]
         assert json.loads(result.stdout) == rows
