@@ -30,7 +30,8 @@ def identify(database: Database, settings: ConsoleSettings, request: Request) ->
 def address(settings: ConsoleSettings, request: Request) -> str:
     """Where it comes from: of what a trusted proxy says, the last that it added itself."""
     peer = request.client.host if request.client is not None else ""
-    forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    said = ",".join(request.headers.getlist("x-forwarded-for"))  # some proxies add a line instead of a word
+    forwarded = said.rpartition(",")[2].strip()
     return forwarded if forwarded and _is_proxy(settings, peer) else peer
 
 

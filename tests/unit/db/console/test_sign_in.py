@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session
+from starlette.requests import Request
 
 from db import people, sign_ins
 from db.clock import moment
+from db.console import identity
 from db.console.settings import ConsoleSettings
 from db.errors import ConflictError, DbError, SettingsError
 from db.passwords import hashed, matches
@@ -205,6 +207,15 @@ def test_a_proxys_header_counts_from_the_proxy_alone(sign_in: Open, open_browser
     assert browser.get("/sign-in").status_code == 403  # there is no way around it
     browser.client.cookies.set("unmask", known.seed)
     assert browser.get("/help").status_code == 403
+
+
+def test_of_the_lines_that_a_proxy_passes_on_its_own_counts() -> None:
+    settings = ConsoleSettings.model_validate({"database_url": "", "console_trusted_proxy": ("10.1.0.0/16",)})
+    for lines in (["192.0.2.9", "192.0.2.1"], ["192.0.2.9, 192.0.2.1"], ["192.0.2.1"]):
+        headers = [(b"x-forwarded-for", line.encode()) for line in lines]
+        for peer, found in (("10.1.2.3", "192.0.2.1"), ("10.2.2.3", "10.2.2.3")):
+            request = Request({"type": "http", "headers": headers, "client": (peer, 50000)})
+            assert identity.address(settings, request) == found
 
 
 def test_a_trusted_header_needs_to_know_whose() -> None:
