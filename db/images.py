@@ -101,9 +101,10 @@ def add(session: Session, images: Sequence[NewImage], resend_s: float) -> list[s
     """Add images that are not known yet; returns the ids that were added.
 
     Their messages are the caller's to send, so the sweeper leaves them alone for ``resend_s``. Raises `ConflictError`
-    when an id is known with another account, URL or policy.
+    when an id is known with another account, URL or policy, or is given with two.
     """
-    if not images:
+    new = _by_id(images)
+    if not new:
         return []
     statement = (
         insert(session, Image)
@@ -112,9 +113,9 @@ def add(session: Session, images: Sequence[NewImage], resend_s: float) -> list[s
         .returning(Image.id)
     )
     # As parameters: rows within the statement would make it another one each time, 20 times as dear to compile.
-    added = set(session.connection().scalars(statement, [asdict(image) for image in images]))
-    _check_same(session, [image for image in images if image.id not in added])
-    return [image.id for image in images if image.id in added]
+    added = set(session.connection().scalars(statement, [asdict(image) for image in new.values()]))
+    _check_known(session, {image_id: image for image_id, image in new.items() if image_id not in added})
+    return [image_id for image_id in new if image_id in added]
 
 
 def lease(
@@ -180,6 +181,13 @@ def put_back(session: Session, failures: Sequence[Failure], owner: str) -> None:
         )
     )
     session.connection().execute(statement)
+
+
+def renew(session: Session, ids: Collection[str], owner: str, lease_s: float) -> None:
+    """Keep these images in hand for longer, those that still are in this owner's."""
+    ours = select(Image.id).where(Image.id.in_(ids), *_held_by(owner)).order_by(Image.id)
+    statement = update(Image).where(Image.id.in_(ours.with_for_update(skip_locked=True)))
+    session.execute(statement.values(lease_until=moment(lease_s)).execution_options(synchronize_session=False))
 
 
 def release(session: Session, ids: Collection[str], owner: str, *, lost: bool = False) -> None:
@@ -251,12 +259,21 @@ def _row(failure: Failure) -> tuple[str, str, str, float, str]:
     return failure.image_id, failure.reason, failure.detail, failure.retry_s or 0.0, failure.state
 
 
-def _check_same(session: Session, images: Sequence[NewImage]) -> None:
-    """The same image twice is one image; another image under a known id is a mistake that must be heard of."""
-    given = {image.id: image for image in images}
+def _by_id(images: Sequence[NewImage]) -> dict[str, NewImage]:
+    found: dict[str, NewImage] = {}
+    for image in images:
+        _check_same(found.setdefault(image.id, image), image)
+    return found
+
+
+def _check_known(session: Session, given: dict[str, NewImage]) -> None:
     known = select(Image.id, Image.account_id, Image.url, Image.policy).where(Image.id.in_(given))
     for row in session.execute(known) if given else ():
-        found = NewImage(row.id, row.account_id or "", row.url or "", row.policy)
-        for name in ("account_id", "url", "policy"):
-            if getattr(found, name) != getattr(given[row.id], name):
-                raise ConflictError(f"image {row.id!r} is known with another {name}: an id stands for one photo")
+        _check_same(NewImage(row.id, row.account_id or "", row.url or "", row.policy), given[row.id])
+
+
+def _check_same(known: NewImage, image: NewImage) -> None:
+    """The same image twice is one image; another image under a known id is a mistake that must be heard of."""
+    for name in ("account_id", "url", "policy"):
+        if getattr(known, name) != getattr(image, name):
+            raise ConflictError(f"image {image.id!r} is known with another {name}: an id stands for one photo")

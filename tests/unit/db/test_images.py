@@ -165,8 +165,16 @@ def test_the_same_image_twice_is_one_image(add_images: AddImages, image_of: Imag
 
 def test_twice_in_one_call_is_one_image_too(database: Database) -> None:
     with database.writing() as session:
-        assert set(images.add(session, [NewImage("a", "acc", "a.jpg")] * 2, 60)) == {"a"}
+        assert images.add(session, [NewImage("a", "acc", "a.jpg")] * 2, 60) == ["a"]
         assert images.counts(session)["pending"] == 1
+
+
+def test_two_photos_under_one_id_in_one_call_are_a_conflict_and_add_nothing(database: Database) -> None:
+    new = [NewImage("a", "acc", "a.jpg"), NewImage("b", "acc", "b.jpg"), NewImage("a", "acc", "other.jpg")]
+    with pytest.raises(ConflictError, match="image 'a' is known with another url"), database.writing() as session:
+        images.add(session, new, 60)
+    with database.reading() as session:
+        assert images.counts(session)["pending"] == 0
 
 
 @pytest.mark.parametrize("field", ["account_id", "url", "policy"])
