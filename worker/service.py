@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
@@ -63,6 +63,7 @@ class Service:
         self.outage = Outage(self._given_up)
         self._broken = broken
         self._held: set[str] = set()
+        self._begun: set[str] = set()
         self._looks = looks.available()
         self._tally = Tally(settings.log_images_per_s)
         models.broken = self._break
@@ -94,7 +95,14 @@ class Service:
         Returns when every one is recorded, however long the database is away; raises when the record refuses one, or
         `StoppingError` when this worker gave up.
         """
-        leased = [self._leases.submit(image_id) for image_id in image_ids]
+        try:
+            self._score([self._leases.submit(image_id) for image_id in image_ids])
+        except Exception:
+            if not self._given_up.is_set():  # else they are given back
+                self._drop(image_ids)  # or they would never be begun here again
+            raise
+
+    def _score(self, leased: Sequence[Future[Job | None]]) -> None:
         jobs = [job for future in leased if (job := future.result()) is not None]
         tries = [(job, Stages(job.age_s, job.waited_s)) for job in jobs]
         recorded = self._pool.map(self._finish, tries) if len(jobs) > 1 else map(self._finish, tries)
@@ -106,6 +114,13 @@ class Service:
         self._given_up.set()
         with self.database.writing() as session:
             images.release(session, list(self._held), self.owner, lost=lost)
+
+    def renew(self) -> None:
+        """Keep what is in hand and not begun, which others would take for lost; what was begun has its lease to end."""
+        waiting = self._held - self._begun
+        if waiting and not self._given_up.is_set():
+            with self.database.writing() as session:
+                images.renew(session, waiting, self.owner, self.settings.lease_s)
 
     @property
     def busy(self) -> bool:
@@ -153,6 +168,7 @@ class Service:
     def _end(self, job: Job, stages: Stages) -> Ended:
         """One image's fate; whatever happens to it happens to nobody else."""
         stages.start()
+        self._begun.add(job.image_id)
         try:
             with self._leases.coming():  # what has its place next
                 return Ended(job, self._scored(job, stages), stages)
@@ -211,7 +227,7 @@ class Service:
                 images.put_back(session, [item for item in results if isinstance(item, Failure)], self.owner)
 
         self.outage.outlast(write)
-        self._held -= {ended.job.image_id for ended in batch}
+        self._drop([ended.job.image_id for ended in batch])
         self._tally.add(batch)
         return [None] * len(batch)
 
@@ -224,6 +240,10 @@ class Service:
         except DatabaseError as error:
             ended = Ended(job, verdict.failure(job, error, self.settings), stages, error)
             self._records.submit(ended).result()
+
+    def _drop(self, image_ids: Collection[str]) -> None:
+        self._held.difference_update(image_ids)
+        self._begun.difference_update(image_ids)
 
     def _break(self, why: str) -> None:
         self._given_up.set()

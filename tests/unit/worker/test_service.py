@@ -14,6 +14,7 @@ from sqlalchemy import delete, event, select, text
 from sqlalchemy.orm import Session
 
 from db import images, versions
+from db.errors import DatabaseError
 from db.images import Job, NewImage
 from db.schema import Image, Score
 from db.scores import Scored
@@ -241,6 +242,47 @@ def test_what_outlasts_its_lease_here_is_not_begun_here_again(
     scorer.gate.set()
     scored.result(PATIENCE_S)
     assert score_of(database, "a") is not None
+
+
+def test_what_waits_for_its_turn_here_is_not_taken_for_lost(
+    start: Callable[[WorkerSettings], Service],
+    settings: WorkerSettings,
+    database: Database,
+    scorer: Gated,
+    later: Callable[..., "Future[None]"],
+) -> None:
+    service = start(settings.model_copy(update={"concurrency": 1}))
+    put(database, "a", "b")
+    scorer.gate.clear()
+    scored = later(service.score, ["a", "b"])
+    assert scorer.entered.wait(PATIENCE_S)
+    with database.writing() as session:
+        session.execute(text("UPDATE images SET lease_until = created_at"))
+    service.renew()
+    begun, waits = image_of(database, "a"), image_of(database, "b")
+    assert waits.lease_until is not None
+    assert (begun.lease_until == begun.created_at, waits.lease_until > waits.created_at) == (True, True)
+    scorer.gate.set()
+    scored.result(PATIENCE_S)
+    service.renew()
+    assert image_of(database, "b").lease_until is None
+
+
+def test_what_the_record_refuses_altogether_is_not_held_for_ever(
+    database: Database, service: Service, scorer: Gated, later: Callable[..., "Future[None]"]
+) -> None:
+    put(database, "a", "b")
+    scorer.gate.clear()
+    scored = later(service.score, ["a", "b"])
+    assert scorer.entered.wait(PATIENCE_S)
+    with database.writing() as session:
+        session.execute(text("ALTER TABLE images RENAME TO elsewhere"))
+    scorer.gate.set()
+    with pytest.raises(DatabaseError):
+        scored.result(PATIENCE_S)
+    with database.writing() as session:
+        session.execute(text("ALTER TABLE elsewhere RENAME TO images"))
+    until(lambda: not service.busy)
 
 
 # The end
