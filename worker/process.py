@@ -1,6 +1,7 @@
 """This worker process, from Celery's first signal to its last: what it holds, and in which order it begins and ends."""
 
 import atexit
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from worker.beside import Beside
 from worker.celery import app
 from worker.client import send, send_requests
 from worker.courier import Courier
-from worker.ending import Ending
+from worker.ending import BROKEN, Ending
 from worker.errors import WorkerError
 from worker.exposition import Exposition
 from worker.gatherer import Gatherer
@@ -24,11 +25,14 @@ from worker.health import Health
 from worker.looker import Looker
 from worker.people_readings import DeliveriesReading, LiveReading
 from worker.readings import CensusReading, DriftReading
+from worker.renewer import Renewer
 from worker.rescorer import Rescorer
 from worker.service import Service
 from worker.settings import LogSettings, WorkerSettings
 from worker.state import State
 from worker.sweeper import Senders, Sweeper
+
+log = logging.getLogger(__name__)
 
 
 class Process:
@@ -52,16 +56,24 @@ def service() -> Service:
 def _open(**_: Any) -> None:
     """Before anything is taken from the queue; a worker that cannot serve says why in one line and does not start."""
     try:
-        settings = WorkerSettings.load()
-        transport.serve(app)
-        Process.health = Health(settings.run_dir)
-        atexit.register(Process.health.remove)
-        Process.service = Service.open(settings, _fail)
-        courier = Courier(Process.service.database, Process.service.owner, settings)
-        courier.listen()  # before anything can be flagged
+        _serve()
     except (DbError, TrainerError, WorkerError) as error:
         sys.stderr.write(f"Error: {error}\n")
         raise SystemExit(2) from error
+    except Exception as error:
+        # Celery would log it, go on, and drop message after message: memory that is full, a driver that is missing.
+        log.critical("this worker cannot start", exc_info=True)
+        raise SystemExit(BROKEN) from error
+
+
+def _serve() -> None:
+    settings = WorkerSettings.load()
+    transport.serve(app)
+    Process.health = Health(settings.run_dir)
+    atexit.register(Process.health.remove)
+    Process.service = Service.open(settings, _fail)
+    courier = Courier(Process.service.database, Process.service.owner, settings)
+    courier.listen()  # before anything can be flagged
     _prepare(Process.service, Process.health, courier)
 
 
@@ -71,6 +83,7 @@ def _prepare(service: Service, health: Health, courier: Courier) -> None:
     database, owner, settings = service.database, service.owner, service.settings
     Process.beside = [
         Sweeper(app, database, owner, Senders(send, send_requests), settings),
+        Renewer(service),
         Rescorer(service),
         Looker(service),
         courier,
@@ -79,6 +92,10 @@ def _prepare(service: Service, health: Health, courier: Courier) -> None:
         gatherer = Gatherer(database, owner, [CensusReading(), DriftReading(), LiveReading(), DeliveriesReading()])
         Process.beside = [*Process.beside, gatherer]
         Process.exposition = Exposition(settings, State(service, health, gatherer))
+    # All this goes on without a broker as well, for which Celery may have to wait.
+    service.models.start()
+    for each in Process.beside:
+        each.start()
 
 
 def _fail(why: str) -> None:
@@ -96,14 +113,6 @@ def _log(loglevel: int | None = None, **_: Any) -> None:
     context = click.get_current_context(silent=True)
     asked = context is not None and context.get_parameter_source("loglevel") is ParameterSource.COMMANDLINE
     logs.configure(settings, loglevel if asked else None)
-
-
-@signals.worker_ready.connect
-def _ready(**_: Any) -> None:
-    if Process.service is not None:
-        Process.service.models.start()
-    for each in Process.beside:
-        each.start()
 
 
 @signals.worker_shutting_down.connect

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -82,9 +83,16 @@ def environment(
 
 
 @pytest.fixture
-def log(environment: dict[str, str], tmp_path: Path) -> Iterator[Path]:
+def log(environment: dict[str, str]) -> Iterator[Path]:
     """Everything that a running worker says; it ends with the test, by SIGTERM and with exit status 0."""
-    path = tmp_path / "worker.log"
+    with running(environment) as path:
+        yield path
+
+
+@contextmanager
+def running(environment: dict[str, str]) -> Iterator[Path]:
+    """A worker, and its log."""
+    path = Path(environment["UNMASK_RUN_DIR"]).with_name("worker.log")
     with path.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "worker", "worker"], env=environment, stdout=file, stderr=subprocess.STDOUT
@@ -149,6 +157,17 @@ def test_a_worker_says_what_it_does_to_prometheus_and_in_its_log(
     assert (lines["good"]["event"], lines["good"]["model"]) == ("image scored", "tiny")
     assert (lines["half"]["event"], lines["half"]["reason"]) == ("image failed", "truncated")
     assert any("ready." in line["event"] for line in said if line["logger"].startswith("celery"))
+
+
+def test_without_a_broker_it_still_says_what_waits(environment: dict[str, str], database: Database) -> None:
+    with database.writing() as session:
+        images.add(session, [NewImage("good", "acc", "good.jpg")], 0.1)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        away = {"UNMASK_BROKER_URL": f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"}
+        with running(environment | away) as log:
+            wait_until(lambda: answers(environment), log)
+            wait_until(lambda: sample(scraped(environment), "unmask_pending_images", "unmask_pending_images") == 1, log)
 
 
 def done_with_both(found: dict[str, Metric]) -> bool:

@@ -324,6 +324,19 @@ def test_sqls_backup_alone_rebuilds_everything_under_a_later_schema_too(
     restored.close()
 
 
+def test_what_nobody_foresaw_at_the_start_ends_the_worker_before_it_takes_a_message(
+    start: Callable[..., Worker], tmp_path: Path, broker_url: str
+) -> None:
+    (tmp_path / "plug" / "openvino").mkdir()
+    (tmp_path / "plug" / "openvino" / "__init__.py").write_text("raise RuntimeError('no driver')")
+    with Redis.from_url(broker_url) as client:
+        client.lpush("unmask:unmask", "a message")
+        worker = start(UNMASK_ENGINE="openvino")
+        assert worker.ended() == 70
+        assert "no driver" in worker.last_words()
+        assert client.llen("unmask:unmask") == 1
+
+
 def test_what_people_ask_for_is_made(
     database: Database, start: Callable[..., Worker], environment: dict[str, str]
 ) -> None:
