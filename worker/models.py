@@ -3,6 +3,7 @@
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -22,6 +23,11 @@ from worker.scorer import Scorer
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
+
+#: A version that memory or a driver refused is tried again after so many seconds.
+_LOAD_AGAIN_S = 30.0
+#: A worker without the active version ends after so many seconds.
+_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +78,8 @@ class Models:
         self._shadow_trouble = Trouble(log, "the shadow scores nothing")
         self._load_trouble = Trouble(log, "a model version cannot be loaded")
         self._read_trouble = Trouble(log, "model versions are not followed")
+        self._not_before: dict[int, float] = {}
+        self._without_since: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="models", daemon=True)
         #: What the next batch is scored with; read once a batch, and replaced whole.
@@ -126,7 +134,16 @@ class Models:
         self.flags_from = min((threshold.value for threshold in standing.values()), default=math.inf)
         if serving is not None:
             self._change(serving)
-            self.taking = not paused and self.pair.active.served.id == serving.active.id
+            has_active = self.pair.active.served.id == serving.active.id
+            self.taking = not paused and has_active
+            self._despair(serving.active, has_active=has_active)
+
+    def _despair(self, active: Served, *, has_active: bool) -> None:
+        """Who takes messages and scores nothing takes them from the others: for a while only."""
+        now = time.monotonic()
+        self._without_since = None if has_active else self._without_since or now
+        if self._without_since is not None and now - self._without_since > _PATIENCE_S:
+            self._break(f"model {active.name} is active, and was not to be had here for {_PATIENCE_S:g} s")
 
     def _change(self, serving: Serving) -> None:
         active = self._loaded(serving.active)
@@ -142,10 +159,16 @@ class Models:
         known = self.version(served.id)
         if known is not None:
             return known
+        if time.monotonic() < self._not_before.get(served.id, 0.0):
+            return None
         try:
             loaded = self._held(served, _scorer(self._settings, served))
         except (TrainerError, WorkerError) as error:
             self._load_trouble.met(error)
+            return None
+        except Exception as error:  # noqa: BLE001 - of memory, of a driver: the other version scores on
+            self._load_trouble.met(error)
+            self._not_before[served.id] = time.monotonic() + _LOAD_AGAIN_S  # each attempt may take what scoring needs
             return None
         self._load_trouble.over()
         return loaded

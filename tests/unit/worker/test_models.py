@@ -106,6 +106,50 @@ def test_a_shadow_that_cannot_be_loaded_leaves_the_active_version_at_work(
     assert set(scored_by(database, "a")) == {registered[0]}
 
 
+def test_a_shadow_that_memory_has_no_room_for_is_not_tried_each_second_and_holds_up_nothing(
+    database: Database, service: Service, registered: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[object] = []
+
+    def refuse(*what: object) -> Scorer:
+        tries.append(what)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Scorer, "open", refuse)
+    start_shadow(database, registered[1])
+    service.models.follow()
+    with database.writing() as session:
+        pauses.pause(session, "scoring", ADA)
+    service.models.follow()
+    assert (service.models.pair.shadow, service.models.taking, len(tries)) == (None, False, 1)
+    monkeypatch.setattr("worker.models._LOAD_AGAIN_S", 0.0)
+    service.models._not_before.clear()  # noqa: SLF001 - as if the pause were over
+    service.models.follow()
+    assert len(tries) == 2
+
+
+def test_without_its_active_version_for_long_a_worker_ends_and_leaves_the_messages_to_others(
+    database: Database, service: Service, registered: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    service.models.broken = said.append
+    start_shadow(database, registered[1])
+    with database.writing() as session:
+        after = session.get_one(ModelVersion, registered[1])
+        promotions.promote(session, after, ADA, Budget(0), 0.02, force=True)
+        name = after.name
+    monkeypatch.setattr(Scorer, "open", refused)
+    service.models.follow()
+    assert (service.models.taking, said) == (False, [])
+    monkeypatch.setattr("worker.models._PATIENCE_S", 0.0)
+    service.models.follow()
+    assert [f"model {name} is active, and was not to be had here" in line for line in said] == [True]
+
+
+def refused(*_: object) -> Scorer:
+    raise CheckpointError("it is not there")
+
+
 def test_a_promotion_and_its_rollback_swap_what_is_loaded_and_load_nothing(
     database: Database, service: Service, registered: list[int]
 ) -> None:
