@@ -1,7 +1,7 @@
 """Images to send: those that are *due*, because their time has come and nobody has them in hand."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Float, String, column, func, select, update
@@ -60,6 +60,14 @@ def park_lost(session: Session, max_losses: int, deadline_s: float) -> list[str]
         .execution_options(synchronize_session=False)
     )
     return list(session.scalars(statement))
+
+
+def unsent(session: Session, image_ids: Collection[str], pause_s: float) -> None:
+    """Images that were taken and not sent are due again after ``pause_s``; this was no try."""
+    ours = select(Image.id).where(Image.id.in_(image_ids), Image.state == "pending").with_for_update(skip_locked=True)
+    statement = update(Image).where(Image.id.in_(ours))
+    change = {"sends": Image.sends - 1, "next_attempt_at": moment(pause_s)}
+    session.execute(statement.values(change).execution_options(synchronize_session=False))
 
 
 def lag_s(session: Session) -> float:

