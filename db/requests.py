@@ -66,6 +66,16 @@ def take_due(session: Session, limit: int, resend_s: float) -> list[int]:
     return ids
 
 
+def unsent(session: Session, ids: Collection[int], pause_s: float) -> None:
+    """Requests that were taken and not sent are due again after ``pause_s``."""
+    _change(session, ids, next_attempt_at=moment(pause_s))
+
+
+def later(session: Session, task: Task, pause_s: float) -> None:
+    """Put back what cannot be begun just now; it was not tried."""
+    _change(session, [task.id], attempts=Request.attempts - 1, next_attempt_at=moment(pause_s))
+
+
 def take_looks(session: Session, limit: int, hold_s: float) -> list[Task]:
     """Take requests for perceptual hashes in hand, the oldest; as `begin`."""
     ids = _due(session, SPARE, limit)

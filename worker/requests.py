@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: A map takes minutes of all cores on a CPU: one at a time.
 _one_map = threading.Lock()
+#: The next one is asked for again after so many seconds.
+_LATER_S = 10.0
 
 
 def fulfil(service: Service, request_ids: Sequence[int]) -> None:
@@ -37,6 +39,18 @@ def fulfil(service: Service, request_ids: Sequence[int]) -> None:
 
 def fulfil_one(service: Service, task: Task) -> None:
     """Do what is in hand, or record why it cannot be done."""
+    if task.kind == "heatmap" and not _one_map.acquire(blocking=False):
+        # Whoever waited for it here would wait instead of scoring uploads.
+        service.outage.outlast(lambda _tries: _keep(service, lambda session: requests.later(session, task, _LATER_S)))
+        return
+    try:
+        _fulfil(service, task)
+    finally:
+        if task.kind == "heatmap":
+            _one_map.release()
+
+
+def _fulfil(service: Service, task: Task) -> None:
     try:
         _check(task, service.settings.max_attempts)
         keep = _work(service, task)
@@ -102,8 +116,7 @@ def _heatmap(service: Service, data: bytes) -> bytes:
     from trainer.explain import explain, overlay
 
     pixels = service.isolation.decode(data).pixels
-    with _one_map:
-        explanation = explain(service.models.pair.active.scorer.detector, pixels)
+    explanation = explain(service.models.pair.active.scorer.detector, pixels)
     out = io.BytesIO()
     overlay(pixels, explanation.attribution).save(out, format="PNG")
     return out.getvalue()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+import worker.requests
 from db import images, requests, scores
 from db.images import NewImage
 from db.schema import Flag, Request
@@ -51,6 +52,22 @@ def test_the_score_is_the_active_models_and_flags_nothing(
     fulfil(service, [asked])
     with database.reading() as session:
         assert len(scores.scores_of(session, "a")) == 2
+
+
+def test_a_map_waits_its_turn_in_the_record_and_keeps_no_worker_waiting(
+    database: Database, service: Service, asked: int
+) -> None:
+    fulfil(service, [asked])
+    with database.writing() as session:
+        wanted = requests.ask(session, "heatmap", "a", "lee")
+    with worker.requests._one_map:  # noqa: SLF001 - as while another is made
+        fulfil(service, [wanted])
+    with database.reading() as session:
+        request = session.get_one(Request, wanted)
+        assert (request.state, request.attempts) == ("pending", 0)
+        assert request.next_attempt_at > request.created_at
+    fulfil(service, [wanted])
+    assert state_of(database, wanted) == ("done", None)
 
 
 def test_a_file_that_has_changed_gets_no_score(database: Database, service: Service, asked: int, media: Path) -> None:
