@@ -1,8 +1,12 @@
 -- Who may do what, on PostgreSQL. Run by a superuser after each `unmask db upgrade`; safe to repeat:
---     psql -v ON_ERROR_STOP=1 -f deploy/sql/roles.sql unmask
+--     psql -v ON_ERROR_STOP=1 --single-transaction -f deploy/sql/roles.sql unmask
+-- In one transaction: it takes rights away before it gives them, and nobody at work may see the time between.
 -- The roles have no password and no login. Give each program and person a login of their own that is a member of one:
 --     CREATE ROLE scorer_1 LOGIN PASSWORD '...' IN ROLE unmask_worker;
 -- Tables are the owner's; `unmask db upgrade`, `account forget` and `retention run` are run by a member of it.
+
+-- Rather than keep everybody waiting behind it, it waits for a long transaction no longer than this, and fails.
+SET LOCAL lock_timeout = '30s';
 
 DO $$
 DECLARE
@@ -13,8 +17,11 @@ BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', 'unmask_' || name);
         END IF;
     END LOOP;
-    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
+    -- Of those only that are not: it keeps everybody out of a table while it is done.
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tableowner <> 'unmask_owner' LOOP
         EXECUTE format('ALTER TABLE %I OWNER TO unmask_owner', name);
+    END LOOP;
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, unmask_uploader, unmask_worker, unmask_reviewer, '
             'unmask_policy, unmask_readonly', name);
     END LOOP;
@@ -76,8 +83,9 @@ GRANT INSERT ON thresholds, model_versions, promotions, reference_sets, pauses, 
 GRANT INSERT (account_id, policy), UPDATE (state, reason, version, changed_at) ON cases TO unmask_policy;
 GRANT UPDATE (state, shadow_since) ON model_versions TO unmask_policy;
 GRANT UPDATE (state, changed_at) ON rescores TO unmask_policy;
-GRANT UPDATE (state, next_attempt_at, changed_at) ON images TO unmask_policy;
-GRANT SELECT (id, kind, image_id), INSERT (kind, image_id, author) ON requests TO unmask_policy;
+GRANT UPDATE (state, reason, detail, attempts, losses, sends, next_attempt_at, lease_owner, lease_until, changed_at)
+    ON images TO unmask_policy;
+GRANT SELECT (id, kind, image_id, state), INSERT (kind, image_id, author) ON requests TO unmask_policy;
 GRANT SELECT, UPDATE (state, attempts, next_attempt_at, changed_at) ON deliveries TO unmask_policy;
 GRANT SELECT, INSERT, DELETE ON webhook_switch TO unmask_policy;
 

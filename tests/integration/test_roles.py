@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
@@ -35,6 +36,11 @@ from db.scores import Provenance, Scored
 from db.session import Database
 from db.signature import Signature
 from db.thresholds import Choice
+from worker.cli import root
+
+REALS = {"name": "card reals", "scores": [number / 1000 for number in range(1000)]}
+QUALITY = {"target_fpr": 0.005, "threshold": 0.9945, "engines": {"sg2": {"tpr": 0.9, "fakes": 100}}}
+SWITCHES = ("promote n --reason r --force", "rollback --reason r", "shadow n --off")
 
 ROLES = Path(__file__).parents[2] / "deploy" / "sql" / "roles.sql"
 
@@ -232,6 +238,49 @@ def test_policy_sets_thresholds_and_decides_no_case(owner: Database, become: Cal
         "INSERT INTO scores (image_id, version_id, score, engine, device) VALUES ('a', 1, 0, 'x', 'y')",
     ):
         denied(policy, statement)
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ("status --json",),
+        ("failures list", "failures drop b", "failures retry b"),
+        ("model list", "model show m", "model history", "model live", "model drift"),
+        (
+            "threshold show",
+            "threshold history",
+            "threshold preview --value 0.9",
+            "threshold set --value 0.6 --reason r",
+        ),
+        ("threshold set --value 0.95 --reason r", "threshold rollback --reason r", "threshold apply --reason r"),
+        ("pause scoring --reason r", "resume scoring --reason r"),
+        ("cases list", "cases search ad", "cases clusters", "cases show 1"),
+        ("webhook list", "webhook replay --dead", "webhook off"),
+        ("rescore --model m", "rescore"),
+        ("threshold set --fpr 0.005 --reason r", "model shadow n", *(f"model {each}" for each in SWITCHES)),
+    ],
+    ids=lambda commands: commands[0],
+)
+def test_policy_people_give_the_orders_that_the_runbook_names(
+    commands: tuple[str, ...],
+    owner: Database,
+    become: Callable[[str], Database],
+    monkeypatch: pytest.MonkeyPatch,
+    broker_url: str,
+) -> None:
+    score(owner, "a")
+    with owner.writing() as session:
+        images.add(session, [NewImage("b", "bob", "b.jpg")], 60)
+        images.lease(session, ["b"], "worker", 300)
+        images.put_back(session, [Failure("b", "timeout", "no answer")], "worker")
+        versions.register(session, "n", "2" * 64, "unmask-1", {"reference": REALS, "quality": QUALITY})
+        versions.named(session, "m").card = {"reference": REALS, "quality": QUALITY}
+    monkeypatch.setenv("UNMASK_DATABASE_URL", become("policy").url.render_as_string(hide_password=False))
+    monkeypatch.setenv("UNMASK_BROKER_URL", broker_url)
+    monkeypatch.setenv("UNMASK_ACTOR", "pat")
+    for command in commands:
+        result = CliRunner().invoke(root, command.split())
+        assert result.exit_code == 0, (command, result.output, result.exception)
 
 
 def test_a_dashboard_counts_and_learns_nobodys_name(owner: Database, become: Callable[[str], Database]) -> None:
