@@ -15,13 +15,15 @@ from db.schema import Case, Image, Review
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Images without a score: how many, how many of them workers have in hand, for how long the oldest has waited.
+    """Images without a score: how many, how many of them workers have in hand, and how many pause between two tries.
 
-    ``lag_s``: for how long the one has been due that waits longest to be sent.
+    ``oldest_s``: for how long the oldest has waited that does not pause. ``lag_s``: for how long the one has been due
+    that waits longest to be sent.
     """
 
     pending: int
     leased: int
+    pausing: int
     oldest_s: float
     lag_s: float
 
@@ -51,13 +53,19 @@ def take(session: Session) -> Census:
 def waiting(session: Session) -> Waiting:
     """Of images: one pass over those that wait."""
     due = case((not_in_hand() & (Image.next_attempt_at <= moment()), Image.next_attempt_at))
-    leased = Image.lease_owner.is_not(None) & (Image.lease_until > moment())
+    taken = func.coalesce(Image.lease_until > moment(), False)
+    leased, pausing = taken & Image.lease_owner.is_not(None), taken & Image.lease_owner.is_(None)
     statement = select(
-        func.count(), func.count(case((leased, 1))), func.min(Image.created_at), func.min(due), moment()
+        func.count(),
+        func.count(case((leased, 1))),
+        func.count(case((pausing, 1))),
+        func.min(case((~pausing, Image.created_at))),
+        func.min(due),
+        moment(),
     ).where(Image.state == "pending")
-    pending, in_hand, oldest, latest, now = session.execute(statement).one()
+    *counts, oldest, latest, now = session.execute(statement).one()
     ages = [max(0.0, (now - then).total_seconds()) if then is not None else 0.0 for then in (oldest, latest)]
-    return Waiting(pending, in_hand, *ages)
+    return Waiting(*counts, *ages)
 
 
 def open_cases(session: Session) -> dict[str, OpenCases]:

@@ -42,6 +42,8 @@ CONTRACT = {
     "unmask_oldest_pending_seconds": ("gauge", set()),
     "unmask_pending_images": ("gauge", set()),
     "unmask_leased_images": ("gauge", set()),
+    "unmask_pausing_images": ("gauge", set()),
+    "unmask_census_timestamp_seconds": ("gauge", set()),
     "unmask_cases": ("counter", {"event"}),
     "unmask_cases_open": ("gauge", {"policy"}),
     "unmask_oldest_case_seconds": ("gauge", {"policy"}),

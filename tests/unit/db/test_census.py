@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import text, update
 
 from db import census, images
+from db.census import Waiting
 from db.clock import moment
 from db.images import Failure, NewImage
 from db.schema import Case, Image, Review
@@ -23,7 +24,7 @@ def age(database: Database, image_id: str, seconds: float) -> None:
 def test_an_empty_record_has_nothing_that_waits(database: Database) -> None:
     with database.reading() as session:
         found = census.take(session)
-    assert (found.waiting.pending, found.waiting.leased, found.waiting.oldest_s, found.waiting.lag_s) == (0, 0, 0, 0)
+    assert found.waiting == Waiting(pending=0, leased=0, pausing=0, oldest_s=0, lag_s=0)
     assert (found.open_cases, found.events) == ({}, {"opened": 0, "withdrawn": 0})
 
 
@@ -38,6 +39,24 @@ def test_what_waits_is_counted_with_its_age_and_what_is_done_is_not(database: Da
         found = census.waiting(session)
     assert (found.pending, found.leased) == (3, 1)
     assert found.oldest_s == pytest.approx(100, abs=20)
+
+
+def test_what_pauses_between_two_tries_is_counted_and_makes_nothing_old(database: Database) -> None:
+    put(database, "young", "stubborn")
+    age(database, "stubborn", 1000)
+    with database.writing() as session:
+        images.lease(session, ["stubborn"], "me", 60)
+        images.put_back(session, [Failure("stubborn", "timeout", "", 60)], "me")
+    with database.reading() as session:
+        found = census.waiting(session)
+    assert (found.pending, found.leased, found.pausing) == (2, 0, 1)
+    assert found.oldest_s < 100
+    with database.writing() as session:
+        session.execute(update(Image).values(lease_until=moment(-1)))
+    with database.reading() as session:
+        found = census.waiting(session)
+    assert found.pausing == 0
+    assert found.oldest_s == pytest.approx(1000, abs=20)
 
 
 def test_the_lag_is_that_of_what_is_due_and_not_of_what_is_in_hand_or_pauses(database: Database) -> None:
