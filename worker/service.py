@@ -64,6 +64,7 @@ class Service:
         self._broken = broken
         self._held: set[str] = set()
         self._begun: set[str] = set()
+        self._moved = False
         self._looks = looks.available()
         self._tally = Tally(settings.log_images_per_s)
         models.broken = self._break
@@ -116,9 +117,13 @@ class Service:
             images.release(session, list(self._held), self.owner, lost=lost)
 
     def renew(self) -> None:
-        """Keep what is in hand and not begun, which others would take for lost; what was begun has its lease to end."""
+        """Keep what is in hand and not begun, which others would take for lost; what was begun has its lease to end.
+
+        Where nothing has come to an end since the last time, others may well take it.
+        """
         waiting = self._held - self._begun
-        if waiting and not self._given_up.is_set():
+        moved, self._moved = self._moved, False
+        if waiting and moved and not self._given_up.is_set():
             with self.database.writing() as session:
                 images.renew(session, waiting, self.owner, self.settings.lease_s)
 
@@ -227,6 +232,7 @@ class Service:
                 images.put_back(session, [item for item in results if isinstance(item, Failure)], self.owner)
 
         self.outage.outlast(write)
+        self._moved = True
         self._drop([ended.job.image_id for ended in batch])
         self._tally.add(batch)
         return [None] * len(batch)

@@ -252,7 +252,9 @@ def test_what_waits_for_its_turn_here_is_not_taken_for_lost(
     later: Callable[..., "Future[None]"],
 ) -> None:
     service = start(settings.model_copy(update={"concurrency": 1}))
-    put(database, "a", "b")
+    put(database, "a", "b", "c")
+    service.score(["c"])
+    scorer.entered.clear()
     scorer.gate.clear()
     scored = later(service.score, ["a", "b"])
     assert scorer.entered.wait(PATIENCE_S)
@@ -262,6 +264,8 @@ def test_what_waits_for_its_turn_here_is_not_taken_for_lost(
     begun, waits = image_of(database, "a"), image_of(database, "b")
     assert waits.lease_until is not None
     assert (begun.lease_until == begun.created_at, waits.lease_until > waits.created_at) == (True, True)
+    service.renew()
+    assert image_of(database, "b").lease_until == waits.lease_until  # nothing moves here: others may take it
     scorer.gate.set()
     scored.result(PATIENCE_S)
     service.renew()
