@@ -1,5 +1,6 @@
 -- Who may do what, on PostgreSQL. Run by a superuser after each `unmask db upgrade`; safe to repeat:
---     psql -v ON_ERROR_STOP=1 -f deploy/sql/roles.sql unmask
+--     psql --set ON_ERROR_STOP=1 --single-transaction --file=deploy/sql/roles.sql unmask
+-- In one transaction, because it takes all rights away before it gives them: nobody may be without them in between.
 -- The roles have no password and no login. Give each program and person a login of their own that is a member of one:
 --     CREATE ROLE scorer_1 LOGIN PASSWORD '...' IN ROLE unmask_worker;
 -- Tables are the owner's; `unmask db upgrade`, `account forget` and `retention run` are run by a member of it.

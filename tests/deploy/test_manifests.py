@@ -22,6 +22,8 @@ MANIFESTS = [
 ]
 DASHBOARDS = sorted(DEPLOY.glob("grafana/dashboards/*.json"))
 UNITS = sorted(DEPLOY.glob("systemd/*.service"))
+#: Whatever runs roles.sql, or says how.
+RUNS_ROLES = [DEPLOY / name for name in ("compose.yaml", "k8s/base/migrate.yaml", "RUNBOOK.md", "sql/roles.sql")]
 
 
 def pods() -> list[Any]:
@@ -124,6 +126,14 @@ def test_images_are_pinned() -> None:
     for image in images:
         ours = image.startswith("unmask-")  # built here, or named by an overlay
         assert ours or re.fullmatch(r"[\w./-]+:v?\d[\w.-]*", image), image
+
+
+@pytest.mark.parametrize("path", RUNS_ROLES, ids=lambda path: path.name)
+def test_rights_are_taken_and_given_in_one_transaction(path: Path) -> None:
+    """Else whoever works meanwhile has none for a moment."""
+    runs = re.findall(r"psql[^`\n]*\n?[^`\n]*roles\.sql", path.read_text())
+    assert runs
+    assert all("--single-transaction" in run and "ON_ERROR_STOP=1" in run for run in runs)
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.glob("requirements*.txt")), ids=lambda path: path.name)
