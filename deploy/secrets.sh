@@ -78,5 +78,13 @@ missing admin_redis_password && say admin_redis_password "$(password)"
 user unmask_admin "$(cat "$folder/admin_redis_password")"
 printf '%s\n' "$users" > "$folder/users.acl"
 
+# Webhooks: nothing is told until webhook_url holds an address. Both without a line's end: Kubernetes makes variables of
+# them.
+[ -e "$folder/webhook_url" ] || : > "$folder/webhook_url"
+if missing webhook_secret; then
+    printf 'whsec_%s' "$(head -c 32 /dev/urandom | base64)" > "$folder/webhook_secret"
+    made="$made webhook_secret"
+fi
+
 missing grafana_password && say grafana_password "$(password)"
 echo "made in $folder:${made:- nothing, all is there}" >&2

