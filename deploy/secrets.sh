@@ -1,35 +1,51 @@
 #!/bin/sh
-# Makes what compose.yaml takes for secrets: `make secrets`, or `deploy/secrets.sh FOLDER`. Every password is new, long and
-# random; what is there already is left as it is. To change a password, remove the folder, run this again, then
-# `docker compose up -d` (see "Keys are rotated" in RUNBOOK.md).
+# Makes what compose.yaml takes for secrets: `make secrets`, or `deploy/secrets.sh FOLDER`. Every password is new, long
+# and random. Only what is missing is made, and what is there is left as it is; logins.sql and users.acl say what the
+# other files say, and are written again each time.
+#
+# So one password is changed by removing its one file and running this again; "Keys are rotated" in RUNBOOK.md has the
+# steps. Not so PostgreSQL's superuser and Grafana's admin: their volumes keep the password of the first start, and that
+# section says how it is changed. Never remove the whole folder.
 #
 # Files are readable to all because containers read them as other users; the folder is not.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-$here/secrets}
-if [ -e "$folder" ]; then
-    echo "$folder is there already: nothing was made" >&2
-    exit 0
-fi
 umask 022
 mkdir -p "$folder"
 chmod 700 "$folder"
+made=
 
 password() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
-say() { printf '%s\n' "$2" > "$folder/$1"; }
+missing() { [ ! -s "$folder/$1" ]; }
+say() { printf '%s\n' "$2" > "$folder/$1"; made="$made $1"; }
+stop() {
+    echo "$folder/$1" >&2
+    exit 1
+}
+read_url() { # file; sets name and secret
+    secret=$(sed -n 's|^[a-z]*://\([a-z0-9_]*:[A-Za-z0-9._~-]*\)@.*|\1|p' "$folder/$1")
+    name=${secret%%:*} secret=${secret#*:}
+    [ -n "$secret" ] || stop "$1: has no name and password of letters, digits and . _ ~ - alone, as it needs"
+}
 
 # PostgreSQL: its superuser, and a login for each program and person; what each may do is in sql/roles.sql.
-superuser=$(password)
-say postgres_password "$superuser"
-say migrate_database_url "postgresql://postgres:$superuser@postgres/unmask"
+if missing postgres_password; then
+    for file in "$folder"/*_url; do # the database has its password by now, and would not know another
+        [ ! -e "$file" ] || stop "postgres_password: is missing; put it back (migrate_database_url has it)"
+    done
+    say postgres_password "$(password)"
+fi
+superuser=$(cat "$folder/postgres_password")
+missing migrate_database_url && say migrate_database_url "postgresql://postgres:$superuser@postgres/unmask"
+logins=
 login() { # file, login, role
-    secret=$(password)
-    say "$1_database_url" "postgresql://$2:$secret@postgres/unmask"
-    cat >> "$folder/logins.sql" <<SQL
-DO \$\$ BEGIN CREATE ROLE $2 LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END \$\$;
-ALTER ROLE $2 LOGIN PASSWORD '$secret';
-GRANT $3 TO $2;
-SQL
+    if missing "$1_database_url"; then say "$1_database_url" "postgresql://$2:$(password)@postgres/unmask"; fi
+    read_url "$1_database_url"
+    logins="$logins
+DO \$\$ BEGIN CREATE ROLE $name LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END \$\$;
+ALTER ROLE $name LOGIN PASSWORD '$secret';
+GRANT $3 TO $name;"
 }
 login worker unmask_scorer unmask_worker
 login uploader unmask_uploads unmask_uploader
@@ -37,21 +53,38 @@ login console unmask_desk unmask_reviewer
 login policy unmask_lead unmask_policy
 login owner unmask_keeper unmask_owner
 login readonly unmask_dashboards unmask_readonly
+printf '%s\n' "$logins" > "$folder/logins.sql"
 
 # Redis: the users of redis/users.acl, each with the SHA-256 of its password.
-cp "$here/redis/users.acl" "$folder/users.acl"
-user() { # file, user
-    secret=$(password)
-    digest=$(printf %s "$secret" | sha256sum | cut -d' ' -f1)
-    sed -i "/^user $2 /s/CHANGE_ME/$digest/" "$folder/users.acl"
-    say "$1" "redis://$2:$secret@valkey:6379/0"
+users=$(cat "$here/redis/users.acl")
+user() { # user, password
+    digest=$(printf %s "$2" | sha256sum | cut -d' ' -f1)
+    users=$(printf '%s\n' "$users" | sed "/^user $1 /s/CHANGE_ME/$digest/")
 }
-user worker_broker_url unmask_worker
-user uploader_broker_url unmask_uploader
-user metrics_broker_url unmask_metrics
+client() { # file, user
+    if missing "$1"; then say "$1" "redis://$2:$(password)@valkey:6379/0"; fi
+    read_url "$1"
+    user "$2" "$secret"
+}
+client worker_broker_url unmask_worker
+client uploader_broker_url unmask_uploader
 # Its exporter wants a map from address to password.
-printf '{"redis://unmask_metrics@valkey:6379": "%s"}\n' "$secret" > "$folder/redis_exporter.json"
-rm "$folder/metrics_broker_url"
+if missing redis_exporter.json; then
+    say redis_exporter.json "{\"redis://unmask_metrics@valkey:6379\": \"$(password)\"}"
+fi
+user unmask_metrics "$(sed 's/.*: "\(.*\)"}/\1/' "$folder/redis_exporter.json")"
+# For people, with valkey-cli: RUNBOOK.md says when.
+missing admin_redis_password && say admin_redis_password "$(password)"
+user unmask_admin "$(cat "$folder/admin_redis_password")"
+printf '%s\n' "$users" > "$folder/users.acl"
 
-say grafana_password "$(password)"
-echo "made $folder" >&2
+# Webhooks: nothing is told until webhook_url holds an address. Both without a line's end: Kubernetes makes variables of
+# them.
+[ -e "$folder/webhook_url" ] || : > "$folder/webhook_url"
+if missing webhook_secret; then
+    printf 'whsec_%s' "$(head -c 32 /dev/urandom | base64)" > "$folder/webhook_secret"
+    made="$made webhook_secret"
+fi
+
+missing grafana_password && say grafana_password "$(password)"
+echo "made in $folder:${made:- nothing, all is there}" >&2

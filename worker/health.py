@@ -41,12 +41,13 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What that means: ``live`` processes are left alone, ``ready`` ones do their work."""
+    """What that means: ``live`` ones are left alone, ``loaded`` ones have started, ``ready`` ones do their work."""
 
     pid: int
     owner: str
     age_s: float
     live: bool
+    loaded: bool
     ready: bool
     error: str | None
     refused: dict[str, int]
@@ -108,8 +109,9 @@ def statuses(folder: Path, live_s: float) -> list[Status]:
 
 def _status(said: Said, age_s: float, live_s: float) -> Status:
     live = age_s <= live_s and said.error is None
-    ready = live and said.loaded and said.consuming
-    return Status(said.pid, said.owner, round(age_s, 1), live, ready, said.error, said.refused)
+    loaded = live and said.loaded
+    ready = loaded and said.consuming
+    return Status(said.pid, said.owner, round(age_s, 1), live, loaded, ready, said.error, said.refused)
 
 
 def _read(folder: Path) -> Iterator[Said]:

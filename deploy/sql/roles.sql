@@ -111,6 +111,8 @@ GRANT SELECT (id, case_id, reviewer, decision, reason, blind, undoes, created_at
 GRANT SELECT (id, case_id, review_id, author, created_at) ON appeals TO unmask_readonly;
 GRANT SELECT (id, image_id, kind, created_at) ON previews TO unmask_readonly;
 GRANT SELECT (id, kind, image_id, state, author, next_attempt_at, created_at) ON requests TO unmask_readonly;
+-- The query by which workers are scaled asks whether scoring is paused.
+GRANT SELECT (id, what, paused) ON pauses TO unmask_readonly;
 
 -- Numbers for new rows, for those who may add them. A serial's default needs its sequence; an identity column's does not.
 GRANT USAGE ON SEQUENCE thresholds_id_seq, model_versions_id_seq, promotions_id_seq, reference_sets_id_seq, pauses_id_seq,

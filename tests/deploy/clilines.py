@@ -91,4 +91,4 @@ def _begins(before: list[str]) -> bool:
     """``unmask`` is a command here, and not a name: after settings, ``--``, or docker's or kubectl's words."""
     if not before or all("=" in word for word in before):
         return True
-    return before[-1] in {"--", "worker", "admin", "keeper"} or before[-1].endswith("CMD")
+    return before[-1] in {"--", "worker", "admin", "keeper", "console"} or before[-1].endswith("CMD")

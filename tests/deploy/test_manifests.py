@@ -14,6 +14,7 @@ from worker.settings import WorkerSettings
 
 DEPLOY = PROJECT / "deploy"
 SERVICES: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+ON_A_GPU: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.gpu.yaml").read_text())["services"]
 MANIFESTS = [
     document
     for path in sorted(DEPLOY.glob("k8s/**/*.yaml"))
@@ -22,6 +23,8 @@ MANIFESTS = [
 ]
 DASHBOARDS = sorted(DEPLOY.glob("grafana/dashboards/*.json"))
 UNITS = sorted(DEPLOY.glob("systemd/*.service"))
+#: Whatever runs roles.sql, or says how.
+RUNS_ROLES = [DEPLOY / name for name in ("compose.yaml", "k8s/base/migrate.yaml", "RUNBOOK.md", "sql/roles.sql")]
 
 
 def pods() -> list[Any]:
@@ -63,6 +66,26 @@ def test_a_service_takes_its_secrets_from_files(name: str) -> None:
 def test_a_service_that_stays_says_how_it_is(name: str) -> None:
     of_its_image = name == "console"  # the Dockerfile's HEALTHCHECK
     assert of_its_image or SERVICES[name].get("healthcheck")
+
+
+@pytest.mark.parametrize("changes", [{}, ON_A_GPU], ids=["cpu", "gpu"])
+def test_every_image_of_ours_is_built_by_some_service(changes: dict[str, Any]) -> None:
+    services = [service | changes.get(name, {}) for name, service in SERVICES.items()]
+    built = {service["image"] for service in services if "build" in service}
+    assert {service["image"] for service in services if service["image"].startswith("unmask-")} == built
+
+
+def test_a_worker_of_many_messages_may_have_as_many_threads() -> None:
+    threads = 4 * int(ON_A_GPU["worker"]["environment"]["UNMASK_CONCURRENCY"])
+    assert ON_A_GPU["worker"]["pids_limit"] > threads
+    (limit,) = re.findall(r"^TasksMax=(\d+)", (DEPLOY / "systemd" / "unmask-worker@.service").read_text(), re.MULTILINE)
+    assert int(limit) > threads
+
+
+@pytest.mark.parametrize("path", [DEPLOY / "README.md", DEPLOY / "RUNBOOK.md"], ids=lambda path: path.name)
+def test_no_command_of_compose_passes_over_what_the_box_says_of_itself(path: Path) -> None:
+    """With ``-f`` it would, and make a worker on a GPU one on CPUs."""
+    assert re.findall(r"docker compose.* -f .*", path.read_text()) == []
 
 
 def test_a_worker_is_given_longer_to_stop_than_it_takes() -> None:
@@ -124,6 +147,14 @@ def test_images_are_pinned() -> None:
     for image in images:
         ours = image.startswith("unmask-")  # built here, or named by an overlay
         assert ours or re.fullmatch(r"[\w./-]+:v?\d[\w.-]*", image), image
+
+
+@pytest.mark.parametrize("path", RUNS_ROLES, ids=lambda path: path.name)
+def test_rights_are_taken_and_given_in_one_transaction(path: Path) -> None:
+    """Else whoever works meanwhile has none for a moment."""
+    runs = re.findall(r"psql[^`\n]*\n?[^`\n]*roles\.sql", path.read_text())
+    assert runs
+    assert all("--single-transaction" in run and "ON_ERROR_STOP=1" in run for run in runs)
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.glob("requirements*.txt")), ids=lambda path: path.name)

@@ -46,9 +46,9 @@ def asked(*arguments: str) -> tuple[int, Any]:
 
 def test_a_worker_is_ready_once_its_model_is_loaded_and_it_takes_messages(run_dir: Path) -> None:
     health = Health(run_dir)
-    assert (only(run_dir).live, only(run_dir).ready) == (True, False)
+    assert (only(run_dir).live, only(run_dir).loaded, only(run_dir).ready) == (True, False, False)
     health.loaded("me")
-    assert not only(run_dir).ready
+    assert (only(run_dir).loaded, only(run_dir).ready) == (True, False)
     health.consuming(consuming=True)
     assert (only(run_dir).ready, only(run_dir).owner) == (True, "me")
     health.consuming(consuming=False)
@@ -68,8 +68,10 @@ def test_a_worker_whose_loop_was_silent_too_long_is_dead(run_dir: Path, edit: Ca
 
 def test_a_worker_that_is_past_saving_says_why(run_dir: Path) -> None:
     health = Health(run_dir)
+    health.loaded("me")
     health.failed("cuda:0 broke: CUDA error")
-    assert (only(run_dir).live, only(run_dir).error) == (False, "cuda:0 broke: CUDA error")
+    status = only(run_dir)
+    assert (status.live, status.loaded, status.error) == (False, False, "cuda:0 broke: CUDA error")
 
 
 def test_a_worker_says_how_many_messages_it_refused_and_why(run_dir: Path) -> None:
@@ -124,10 +126,13 @@ def test_a_disk_that_takes_nothing_is_logged_and_kills_nobody(run_dir: Path, cap
 def test_the_command_exits_with_what_is_asked_for(run_dir: Path, edit: Callable[..., None]) -> None:
     assert asked() == (1, [])
     health = Health(run_dir)
-    assert (asked("--live")[0], asked("--ready")[0], asked()[0]) == (0, 1, 1)
+    assert [asked(option)[0] for option in ("--live", "--loaded", "--ready")] == [0, 1, 1]
     health.loaded("me")
+    assert [asked(option)[0] for option in ("--live", "--loaded", "--ready")] == [0, 0, 1]
+    assert asked()[0] == 1
     health.consuming(consuming=True)
-    assert (asked("--live")[0], asked("--ready")[0], asked()[0]) == (0, 0, 0)
+    assert [asked(option)[0] for option in ("--live", "--loaded", "--ready")] == [0, 0, 0]
+    assert asked()[0] == 0
     edit(beat=time.monotonic() - 1000)
     code, (row,) = asked("--live")
     assert code == 1
