@@ -12,13 +12,13 @@ from celery import Celery, signals
 from worker import transport
 from worker.settings import BrokerSettings
 
-transport.install()
-
 QUEUE = "unmask"
 _settings = BrokerSettings.load()
 app = Celery("unmask", include=["worker.tasks"], set_as_current=False)
 app.conf.update(
     broker_url=_settings.broker_url,
+    broker_transport=transport.NAME,
+    broker_use_ssl=transport.tls(_settings.broker_url),
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     # A broker that answers with an error (read-only, out of memory) is tried again, as one that is away is.

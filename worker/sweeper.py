@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.utils.url import maybe_sanitize_url
 from redis.exceptions import RedisError
 
 from db import locks, outbox, pauses, requests
@@ -69,7 +70,8 @@ def waiting(app: Celery) -> int:
             channel: Any = connection.default_channel  # kombu's Redis channel, whose client adds our key prefix
             return int(channel.client.llen(QUEUE))
         except (OperationalError, OSError, RedisError) as error:
-            raise BrokerError(f"broker {connection.as_uri()} cannot be reached: {error}") from error
+            name = maybe_sanitize_url(str(app.conf.broker_url))
+            raise BrokerError(f"broker {name} cannot be reached: {error}") from error
 
 
 class Sweeper(Beside):

@@ -67,12 +67,22 @@ class Transport(redis.Transport):
             super()._deliver(message, queue)
 
 
-def install() -> None:
-    """Make ``redis://`` and ``rediss://`` mean this transport, in this process."""
-    for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = "worker.transport:Transport"
+#: For an app's ``broker_transport``: other apps of the process, such as an upload flow's own, keep kombu's.
+NAME = "worker.transport:Transport"
+
+
+def tls(url: str) -> dict[str, Any] | None:
+    """For an app's ``broker_use_ssl``: kombu itself takes ``rediss://`` for TLS only where the transport is its own."""
+    return {"ssl_cert_reqs": "required"} if url.startswith("rediss://") else None
 
 
 def serve(app: Celery) -> None:
-    """Let messages call the tasks that this app has of ours, and none of those that Celery brings along."""
+    """Let messages call the tasks that this app has of ours, and none of those that Celery brings along.
+
+    In a process that serves, ``redis://`` and ``rediss://`` mean this transport altogether: so Celery's log names the
+    broker as people do, and a second one of a list is checked as the first.
+    """
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = NAME
+    app.conf.broker_transport = None
     Transport.tasks = {name: task.run for name, task in app.tasks.items() if name.startswith("worker.")}

@@ -5,6 +5,9 @@ import json
 import queue
 import socket
 import ssl
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +63,9 @@ def at_once() -> None:
 def made(url: str, scored: queue.Queue[list[str]], wait: Callable[[], object] = at_once) -> Celery:
     """An app with our configuration and one small task of our name; Celery's own come with it."""
     made = Celery("test", set_as_current=False)
-    made.conf.update({**(ours.conf.changes or {}), "broker_url": url, "include": ()})
+    made.conf.update(
+        {**(ours.conf.changes or {}), "broker_url": url, "broker_use_ssl": transport.tls(url), "include": ()}
+    )
 
     @made.task(name="worker.score_images", ignore_result=True, shared=False)
     def score_images(image_ids: list[str]) -> None:
@@ -339,3 +344,18 @@ def wait_until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+# Other people's apps
+
+
+def test_a_process_that_only_sends_leaves_the_transport_of_other_apps_alone() -> None:
+    theirs = """
+        from celery import Celery
+        import worker.client
+        from worker.celery import app as ours
+        theirs = Celery("theirs", broker="redis://127.0.0.1:1/0")
+        print(*(type(app.connection().transport).__module__ for app in (ours, theirs)))
+    """
+    found = subprocess.run([sys.executable, "-c", textwrap.dedent(theirs)], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["worker.transport", "kombu.transport.redis"]
