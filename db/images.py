@@ -87,7 +87,7 @@ def check_id(name: str, value: object) -> str:
 def check_new_id(name: str, value: object) -> str:
     """An id that may be added: also without control characters."""
     checked = check_id(name, value)
-    if _UNSHOWABLE.search(checked):
+    if not showable(checked):
         raise IdError(f"{name} must be without control characters: {checked!a}")
     return checked
 
@@ -95,6 +95,11 @@ def check_new_id(name: str, value: object) -> str:
 def storable(text: str) -> bool:
     """Whether a database takes this text."""
     return not _UNSTORABLE.search(text)
+
+
+def showable(text: str) -> bool:
+    """Whether it is without control characters, such as a line's end."""
+    return not _UNSHOWABLE.search(text)
 
 
 def add(session: Session, images: Sequence[NewImage], resend_s: float) -> list[str]:
@@ -269,7 +274,8 @@ def _by_id(images: Sequence[NewImage]) -> dict[str, NewImage]:
 def _check_known(session: Session, given: dict[str, NewImage]) -> None:
     known = select(Image.id, Image.account_id, Image.url, Image.policy).where(Image.id.in_(given))
     for row in session.execute(known) if given else ():
-        _check_same(NewImage(row.id, row.account_id or "", row.url or "", row.policy), given[row.id])
+        if row.account_id is not None and row.url is not None:  # whose it was is erased, and stays so
+            _check_same(NewImage(row.id, row.account_id, row.url, row.policy), given[row.id])
 
 
 def _check_same(known: NewImage, image: NewImage) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from db import images
-from db.images import NewImage, check_new_id, storable
+from db.images import NewImage, check_new_id, showable, storable
 from worker.celery import app
 from worker.settings import BrokerSettings
 
@@ -111,4 +111,6 @@ def _check_url(url: object) -> str:
     if not isinstance(url, str) or not 1 <= len(url) <= MAX_URL or not storable(url):
         shown = ascii(str(url)[:80])
         raise ValueError(f"url must be text of 1 to {MAX_URL} characters, without NUL or half characters: {shown}")
+    if not showable(url):  # of a table whose quotes do not match, say
+        raise ValueError(f"url must be without control characters: {url[:80]!a}")
     return url

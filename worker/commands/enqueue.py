@@ -1,6 +1,8 @@
 """``unmask enqueue``: one photo, or a table of them."""
 
 import csv
+import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -54,20 +56,26 @@ def _enqueue_one(account: str, url: str, image_id: str | None, policy: str) -> s
 
 def _enqueue_manifest(path: Path) -> None:
     database = open_database()
+    if path.is_file():  # what is wrong in it is said before anything is in line; a pipe is read only once
+        deque(_rows(path, "check"), maxlen=0)
     total, added = 0, 0
-    rows = _rows(path)
-    while chunk := list(islice(rows, _CHUNK)):
-        with database.writing() as session:
-            added += enqueue_many(session, chunk)
-        total += len(chunk)
+    rows = _rows(path, "enqueue")
+    try:
+        while chunk := list(islice(rows, _CHUNK)):
+            with database.writing() as session:
+                added += enqueue_many(session, chunk)
+            total += len(chunk)
+    except BaseException:
+        click.echo(f"its first {total} rows are in line, and none after them", err=True)
+        raise
     click.echo(f"{added} images in line, {total - added} were known", err=True)
 
 
-def _rows(path: Path) -> Iterator[NewImage]:
+def _rows(path: Path, what: str) -> Iterator[NewImage]:
     """Checked rows; raises `UsageError` naming the line that is wrong."""
     try:
-        with _opened(path) as file:
-            reader = csv.DictReader(file)
+        with _opened(path, what) as file:
+            reader = csv.DictReader(file, strict=True)
             _check_columns(path, reader.fieldnames or ())
             for row in reader:
                 yield _image(path, reader.line_num, row)
@@ -75,7 +83,7 @@ def _rows(path: Path) -> Iterator[NewImage]:
         raise UsageError(f"manifest {path} is not a readable CSV file: {error}") from error
 
 
-def _opened(path: Path) -> AbstractContextManager[TextIO]:
+def _opened(path: Path, what: str) -> AbstractContextManager[TextIO]:
     """With a bar on a terminal that says how much has been read."""
     from rich import progress
     from rich.console import Console
@@ -86,7 +94,7 @@ def _opened(path: Path) -> AbstractContextManager[TextIO]:
         "rt",
         newline="",
         encoding="utf-8-sig",
-        description=path.name,
+        description=f"{what} {path.name}",
         console=console,
         disable=not console.is_terminal,
     )
@@ -98,6 +106,10 @@ def _check_columns(path: Path, columns: object) -> None:
     if missing:
         found = ", ".join(names) or "none"
         raise UsageError(f"manifest {path} has no column {', '.join(missing)}: it has {found}")
+    for name in names:  # other columns are nobody's business here
+        meant = re.sub(r"[\s-]+", "_", name.strip().lower())
+        if meant in _KNOWN and (name != meant or names.count(name) > 1):
+            raise UsageError(f"manifest {path} has a column {name!r}, where {meant} is wanted once")
 
 
 def _image(path: Path, line: int, row: dict[str, str | None]) -> NewImage:

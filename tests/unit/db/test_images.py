@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, event, func, insert, select, text, up
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db import images, outbox
+from db import accounts, images, outbox
 from db.clock import moment
 from db.errors import ConflictError
 from db.images import Failure, Job, NewImage
@@ -167,6 +167,16 @@ def test_twice_in_one_call_is_one_image_too(database: Database) -> None:
     with database.writing() as session:
         assert images.add(session, [NewImage("a", "acc", "a.jpg")] * 2, 60) == ["a"]
         assert images.counts(session)["pending"] == 1
+
+
+def test_an_id_that_was_erased_is_known_and_stays_erased(database: Database) -> None:
+    with database.writing() as session:
+        images.add(session, [NewImage("a", "acc", "a.jpg")], 60)
+    accounts.forget(database, "acc")
+    with database.writing() as session:
+        assert images.add(session, [NewImage("a", "acc", "a.jpg"), NewImage("b", "acc", "b.jpg")], 60) == ["b"]
+    with database.reading() as session:
+        assert session.get_one(Image, "a").account_id is None
 
 
 def test_two_photos_under_one_id_in_one_call_are_a_conflict_and_add_nothing(database: Database) -> None:

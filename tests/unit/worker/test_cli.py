@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,18 @@ def test_a_manifest_is_put_in_line_once(sent: Sent, tmp_path: Path) -> None:
     assert sent() == [["a", "b"]]
 
 
+@pytest.mark.usefixtures("settings_database")
+def test_of_a_pipe_that_is_wrong_later_on_it_is_said_what_is_in_line(sent: Sent, tmp_path: Path) -> None:
+    content = b"account_id,url\n" + b"acc,a.jpg\n" * 1500 + b",b.jpg\n"
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit((tmp_path / "pipe").write_bytes, content)
+        result = CliRunner().invoke(root, ["enqueue", "--manifest", str(tmp_path / "pipe")])
+    assert isinstance(result.exception, UsageError)
+    assert result.stderr == "its first 1000 rows are in line, and none after them\n"
+    assert sum(map(len, sent())) == 1000
+
+
 @pytest.mark.usefixtures("settings_database", "broker")
 @pytest.mark.parametrize(
     ("content", "message"),
@@ -203,6 +216,11 @@ def test_a_manifest_is_put_in_line_once(sent: Sent, tmp_path: Path) -> None:
         (b"account_id,url,image_id\nacc,a.jpg," + b"x" * 129, r"line 2: image_id must be text of 1 to 128"),
         (b"", r"has no column account_id, url: it has none"),
         (b"account_id,url\nacc,\xff\xfe\n", r"is not a readable CSV file"),
+        (b'account_id,url\nacc,"a.jpg\nacc,b.jpg\n', r"is not a readable CSV file: unexpected end of data"),
+        (b'account_id,url\nacc,"a.jpg\nacc,b.jpg"\n', r"line 3: url must be without control characters"),
+        (b"account_id,url, image_id\nacc,a.jpg,a\n", r"has a column ' image_id', where image_id is wanted once"),
+        (b"account_id,url,url\nacc,a.jpg,b.jpg\n", r"has a column 'url', where url is wanted once"),
+        (b"account_id,url\n" + b"acc,a.jpg\n" * 1500 + b",b.jpg\n", r"photos.csv, line 1502: account_id must be text"),
         (None, r"is not a readable CSV file: .*No such file"),
     ],
 )
