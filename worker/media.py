@@ -1,5 +1,6 @@
 """A photo's bytes from a file below the media root: a regular one, and never one outside of it."""
 
+import errno
 import os
 import stat
 from contextlib import ExitStack
@@ -10,6 +11,9 @@ from worker.errors import FetchError
 
 #: A pipe is opened at once and then refused, instead of waited for.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+#: What a path itself is to blame for. Anything else is the disk's or this process's trouble, and may pass.
+_OF_THE_FILE = {errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.ENODEV, errno.EINVAL}
 
 
 class MediaRoot:
@@ -26,9 +30,11 @@ class MediaRoot:
             found = self._find(self._root, path)
             return _bytes(self._root, found)
         except FileNotFoundError as error:
-            raise FetchError("not_found", f"{path!r} is not below UNMASK_MEDIA_ROOT") from error
+            away = not self._root.is_dir()  # a volume that is not mounted, say
+            raise FetchError("not_found", f"{path!r} is not below UNMASK_MEDIA_ROOT", transient=away) from error
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle, before Python 3.13
-            raise FetchError("unreadable", f"{path!r}: {type(error).__name__}") from error
+            passing = isinstance(error, OSError) and error.errno not in _OF_THE_FILE
+            raise FetchError("unreadable", f"{path!r}: {_named(error)}", transient=passing) from error
 
     @staticmethod
     def _find(root: Path, path: str) -> Path:
@@ -39,6 +45,10 @@ class MediaRoot:
         if not found.is_relative_to(root):
             raise FetchError("path_not_allowed", f"{path!r} lies outside UNMASK_MEDIA_ROOT")
         return found.relative_to(root)
+
+
+def _named(error: Exception) -> str:
+    return errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
 
 
 def _bytes(root: Path, found: Path) -> bytes:

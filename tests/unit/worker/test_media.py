@@ -1,5 +1,6 @@
 """Bytes come from a regular file below the media root, or with a reason."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,24 @@ def test_what_is_no_regular_file_is_unreadable_and_never_waited_for(root: Path, 
     (root / "loop").symlink_to("loop")
     error = refused(fetcher(root), url)
     assert (error.reason, error.transient) == ("unreadable", False)
+
+
+def test_a_volume_that_is_away_and_a_disk_that_fails_are_no_verdict_on_a_photo(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = fetcher(root)
+    root.rename(root.parent / "away")
+    error = refused(fetch, "photo.jpg")
+    assert (error.reason, error.transient) == ("not_found", True)
+    (root.parent / "away").rename(root)
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        error = refused(fetch, "photo.jpg")
+    assert (error.reason, error.transient, error.detail) == ("unreadable", True, "'photo.jpg': EIO")
 
 
 def test_without_a_media_root_no_path_is_read_and_the_reason_says_what_to_set(root: Path) -> None:
