@@ -3,16 +3,21 @@
 import json
 import logging
 import random
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 from standardwebhooks import Webhook
+from urllib3 import Timeout
 
 from db import deliveries, locks
 from db.deliveries import Message
 from db.session import Database
 from worker import metrics
 from worker.beside import Beside
+from worker.deadline import TIMED_POOLS
 from worker.settings import WebhookSettings
 
 log = logging.getLogger(__name__)
@@ -26,6 +31,27 @@ _SILENT_S = 60.0
 _FIRST_S, _GROWTH, _LONGEST_S = 5.0, 4.0, 43_200.0
 
 
+class _Timed(HTTPAdapter):
+    """Its timeout is for all of an answer: one that trickles would hold the courier up past its lock."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = TIMED_POOLS
+
+
+class _Unmoved(requests.Session):
+    """With the environment's proxies and authorities. Of where it is sent instead it reads nothing, nor of the body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, _Timed())
+
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """None: a `requests.Session` looks at them even when it is told not to follow."""
+        return iter(())
+
+
 class Courier(Beside):
     """Delivers what is due, while it is the one that does.
 
@@ -37,6 +63,7 @@ class Courier(Beside):
         self._database = database
         self._owner = owner
         self._settings = settings
+        self._session = _Unmoved()
 
     def listen(self) -> None:
         """If there is somebody to tell, what becomes of cases from now on is written down."""
@@ -78,17 +105,17 @@ class Courier(Beside):
 
     def _post(self, message: Message) -> str | None:
         """None, or why it was not taken, without the URL, which may hold a key."""
-        body = body_of(message)
+        body, timeout_s = body_of(message), self._settings.webhook_timeout_s
         try:
-            answer = requests.post(
+            answer = self._session.post(
                 str(self._settings.webhook_url),
                 data=body.encode(),
                 headers=signed(message.id, body, datetime.now(UTC), self._settings.webhook_secret or ""),
-                timeout=self._settings.webhook_timeout_s,
+                timeout=Timeout(total=timeout_s, connect=timeout_s, read=timeout_s),  # type: ignore[arg-type]  # it may be
                 allow_redirects=False,  # whoever moves says so by a new URL
                 stream=True,  # what it says is of no interest, however long it is
             )
-        except requests.RequestException as error:
+        except Exception as error:  # noqa: BLE001 - whatever its answer is like, it was not taken
             return type(error).__name__
         answer.close()
         return None if answer.ok and not answer.is_redirect else f"HTTP {answer.status_code}"

@@ -2,7 +2,9 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -33,6 +35,8 @@ class Platform(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.heard: list[tuple[dict[str, str], bytes]] = []
         self.answers: list[int] = []
+        self.location = "/elsewhere"
+        self.trickles_s = 0.0
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -41,9 +45,21 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(platform, Platform)
         platform.heard.append((dict(self.headers), self.rfile.read(int(self.headers["content-length"]))))
         self.send_response(platform.answers.pop(0) if platform.answers else 200)
-        self.send_header("Location", "/elsewhere")
+        self.send_header("Location", platform.location)
+        self.flush_headers()
+        self._trickle(platform.trickles_s)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def _trickle(self, seconds: float) -> None:
+        """A header, a byte now and then; whoever asked may be gone."""
+        with suppress(OSError):
+            self.wfile.write(b"X-Slow: " if seconds else b"")
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                self.wfile.write(b"x")
+                time.sleep(0.1)
+            self.wfile.write(b"\r\n" if seconds else b"")
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -130,6 +146,26 @@ def test_what_is_not_taken_is_told_again_and_then_dead(
     first, second = platform.heard
     assert first[0]["webhook-id"] == second[0]["webhook-id"]
     assert first[1] == second[1]
+
+
+@pytest.mark.parametrize("location", ["https://[bad/", "/caf\xe9", "/" + "x" * 60_000])
+def test_where_it_is_sent_instead_is_not_looked_at(
+    database: Database, courier: Courier, platform: Platform, location: str
+) -> None:
+    platform.answers, platform.location = [302], location
+    flag(database)
+    assert courier.step() is True
+    assert state_of(database) == ("pending", 1, "HTTP 302")
+
+
+def test_an_answer_that_trickles_is_not_waited_for(database: Database, courier: Courier, platform: Platform) -> None:
+    platform.trickles_s = 3.0
+    quick = courier._settings.model_copy(update={"webhook_timeout_s": 0.5})  # noqa: SLF001 - the same otherwise
+    flag(database)
+    assert Courier(database, "me", quick).step() is True
+    state, attempts, reason = state_of(database)
+    assert (state, attempts) == ("pending", 1)
+    assert reason in ("ReadTimeout", "ConnectionError")
 
 
 def test_a_platform_that_is_away_is_named_without_its_url(
