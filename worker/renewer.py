@@ -1,4 +1,4 @@
-"""Keeps what this worker has in hand and has not begun yet: else others would take it for lost, and do it as well."""
+"""Looks after what this worker has in hand: keeps what is not begun yet, and ends it where a decode hangs."""
 
 from worker.beside import Beside
 from worker.service import Service
@@ -8,7 +8,10 @@ _BEATS = 3
 
 
 class Renewer(Beside):
-    """Renews leases: those of 32 messages of 32 images each may run out while a slow image host is waited for."""
+    """Renews leases: those of 32 messages of 32 images each may run out while a slow image host is waited for.
+
+    Others would take those images for lost, and do them as well.
+    """
 
     def __init__(self, service: Service) -> None:
         super().__init__("renewer", "leases are not renewed", service.settings.lease_s / _BEATS)
@@ -16,5 +19,6 @@ class Renewer(Beside):
 
     def step(self) -> bool:
         """Once; False: it has time until the next."""
+        self._service.watch()
         self._service.renew()
         return False

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
@@ -72,6 +73,7 @@ class Service:
         self._scores = Batcher("score", models.score, settings.max_batch, settings.max_wait_s)
         self._records: Batcher[Ended, None] = Batcher("record", self._record, _SQL_BATCH, _GATHER_S)
         self._decoding = threading.Semaphore(decodes_at_once(models.pair.active.scorer.device.type, cores()))
+        self._decodes: dict[int, float] = {}
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="image")
 
     @classmethod
@@ -126,6 +128,15 @@ class Service:
         if waiting and moved and not self._given_up.is_set():
             with self.database.writing() as session:
                 images.renew(session, waiting, self.owner, self.settings.lease_s)
+
+    def watch(self) -> None:
+        """End this worker where a decode hangs: others wait behind it, and the loop that says it lives goes round.
+
+        The picture goes on as a suspect, to a child that may be killed.
+        """
+        limit_s, now = self.settings.decoder_timeout_s, time.monotonic()
+        if any(now - since > limit_s for since in list(self._decodes.values())):
+            self._break(f"a decode took longer than {limit_s:g} s")
 
     @property
     def busy(self) -> bool:
@@ -220,7 +231,12 @@ class Service:
 
     def _decode(self, data: bytes) -> Picture:
         with self._decoding:
-            return decode(data)
+            me = threading.get_ident()
+            self._decodes[me] = time.monotonic()
+            try:
+                return decode(data)
+            finally:
+                del self._decodes[me]
 
     def _record(self, batch: list[Ended]) -> list[None]:
         """One transaction for a batch."""

@@ -21,7 +21,7 @@ from db.scores import Scored
 from db.session import Database
 from db.versions import Served
 from trainer import preprocess
-from trainer.preprocess import Pixels
+from trainer.preprocess import Picture, Pixels, decode
 from worker import selftest
 from worker.errors import ScoringError, StoppingError
 from worker.models import Models
@@ -310,6 +310,39 @@ def test_a_batch_that_hangs_is_heard_of(
     with pytest.raises(StoppingError):
         service.score(["b"])
     assert broken == ["a batch of 1 images took longer than 0.1 s on cpu"]
+
+
+def watched(service: Service, broken: list[str]) -> bool:
+    service.watch()
+    return bool(broken)
+
+
+def test_a_decode_that_hangs_is_heard_of(
+    start: Callable[[WorkerSettings], Service],
+    settings: WorkerSettings,
+    database: Database,
+    broken: list[str],
+    later: Callable[..., "Future[None]"],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hang(data: bytes) -> Picture:
+        entered.set()
+        assert go_on.wait(PATIENCE_S)
+        return decode(data)
+
+    monkeypatch.setattr("worker.service.decode", hang)
+    service = start(settings.model_copy(update={"decoder_timeout_s": 0.01}))
+    put(database, "a")
+    service.watch()
+    scored = later(service.score, ["a"])
+    assert entered.wait(PATIENCE_S)
+    assert broken == []
+    until(lambda: watched(service, broken))
+    go_on.set()
+    scored.result(PATIENCE_S)
+    assert set(broken) == {"a decode took longer than 0.01 s"}
 
 
 def test_a_device_that_broke_is_heard_of_and_no_image_is_blamed(
