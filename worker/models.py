@@ -75,6 +75,8 @@ class Models:
         self._database = database
         #: Called with the reason when a version's device can be used no more.
         self.broken: Callable[[str], None] = log.critical
+        #: Called once with the reason when the active version was not to be had for a while.
+        self.hopeless: Callable[[str], None] = log.critical
         self._shadow_trouble = Trouble(log, "the shadow scores nothing")
         self._load_trouble = Trouble(log, "a model version cannot be loaded")
         self._read_trouble = Trouble(log, "model versions are not followed")
@@ -143,7 +145,8 @@ class Models:
         now = time.monotonic()
         self._without_since = None if has_active else self._without_since or now
         if self._without_since is not None and now - self._without_since > _PATIENCE_S:
-            self._break(f"model {active.name} is active, and was not to be had here for {_PATIENCE_S:g} s")
+            self._without_since = math.inf  # said once
+            self.hopeless(f"model {active.name} is active, and was not to be had here for {_PATIENCE_S:g} s")
 
     def _change(self, serving: Serving) -> None:
         active = self._loaded(serving.active)

@@ -2,6 +2,8 @@
 
 import atexit
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -93,6 +95,7 @@ def _prepare(service: Service, health: Health, courier: Courier) -> None:
         Process.beside = [*Process.beside, gatherer]
         Process.exposition = Exposition(settings, State(service, health, gatherer))
     # All this goes on without a broker as well, for which Celery may have to wait.
+    service.models.hopeless = _leave
     service.models.start()
     for each in Process.beside:
         each.start()
@@ -101,6 +104,12 @@ def _prepare(service: Service, health: Health, courier: Courier) -> None:
 def _fail(why: str) -> None:
     if Process.ending is not None:
         Process.ending.fail(why)
+
+
+def _leave(why: str) -> None:
+    """As at SIGTERM: nothing that it has in hand is to blame."""
+    log.critical("this worker ends: %s", why)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @signals.setup_logging.connect

@@ -132,7 +132,7 @@ def test_without_its_active_version_for_long_a_worker_ends_and_leaves_the_messag
     database: Database, service: Service, registered: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    service.models.broken = said.append
+    service.models.hopeless = said.append
     start_shadow(database, registered[1])
     with database.writing() as session:
         after = session.get_one(ModelVersion, registered[1])
@@ -142,7 +142,8 @@ def test_without_its_active_version_for_long_a_worker_ends_and_leaves_the_messag
     service.models.follow()
     assert (service.models.taking, said) == (False, [])
     monkeypatch.setattr("worker.models._PATIENCE_S", 0.0)
-    service.models.follow()
+    for _ in range(3):
+        service.models.follow()
     assert [f"model {name} is active, and was not to be had here" in line for line in said] == [True]
 
 
