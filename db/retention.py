@@ -16,6 +16,7 @@ from db import accounts
 from db.accounts import BATCH, close_cases
 from db.clock import moment
 from db.passes import erasing
+from db.reviews import DECIDED
 from db.schema import Case, Delivery, Flag, Image, Look, Preview, Request, Sample, Score
 from db.session import Database
 from db.settings import Environment
@@ -83,8 +84,8 @@ def _old_pictures(days: float) -> Select[Any]:
 def _old_accounts(days: float) -> Select[Any]:
     """Images whose account no case needs to know: one that is open, or that may still be appealed or taken back."""
     known = Image.account_id.is_not(None) | Image.url.is_not(None)
-    kept = (Case.state == "open") | (Case.account_id.is_not(None) & (Case.changed_at >= moment(-days * _DAY_S)))
-    return _settled(days).where(known, ~_flagged(kept))
+    decided = Case.state.in_(DECIDED) & Case.account_id.is_not(None) & (Case.changed_at >= moment(-days * _DAY_S))
+    return _settled(days).where(known, ~_flagged((Case.state == "open") | decided))
 
 
 def _old_cases(days: float) -> Select[Any]:
