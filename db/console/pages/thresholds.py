@@ -55,7 +55,7 @@ def show(visit: Visit) -> Response:
             "version": version,
             "wish": wish,
             "standing": thresholds.latest(session, version.id),
-            "stands": _stands(session, version.id, wish.policy),
+            "stands": _latest(session, version.id, 1),
             "history": thresholds.history(session, version.id, None, _HISTORY),
             "references": _references(session, version),
             "paused": pauses.standing(session).get("flagging"),
@@ -79,17 +79,16 @@ def apply(visit: Visit) -> Response:
     return visit.go("/thresholds")
 
 
-def _stands(session: Session, version_id: int, policy: str) -> int:
-    """The number of the threshold that stands; 0 for none."""
-    return next((row.id for row in thresholds.history(session, version_id, policy, 1)), 0)
+def _latest(session: Session, version_id: int, place: int) -> int:
+    """The number of the last threshold of all policies, or of the one before it; 0 for none."""
+    return next((row.id for row in thresholds.history(session, version_id, None, place)[place - 1 :]), 0)
 
 
 def _check_seen(visit: Visit, session: Session, row: Threshold) -> None:
-    """Whether the preview was of this version, and of a change of the threshold that stood before this one."""
-    before = thresholds.history(session, row.version_id, row.policy, 2)[1:]
+    """Whether the preview was of this version and these thresholds: what one covers depends on the others."""
     seen = visit.number_of("version"), visit.number_of("stands")
-    if seen != (row.version_id, before[0].id if before else 0):
-        raise StaleError(f"the threshold of {row.policy}, or the model, was changed since this preview: look again")
+    if seen != (row.version_id, _latest(session, row.version_id, 2)):
+        raise StaleError("a threshold, or the model, was changed since this preview: look again")
 
 
 def _preview(session: Session, version: ModelVersion, wish: _Wish) -> dict[str, Any]:
