@@ -17,8 +17,8 @@ from db.schema import Case, Image, Review
 class Waiting:
     """Images without a score: how many, how many of them workers have in hand, and how many pause between two tries.
 
-    ``oldest_s``: for how long the oldest has waited that does not pause. ``lag_s``: for how long the one has been due
-    that waits longest to be sent.
+    ``oldest_s``: for how long the oldest has waited of those that never failed. ``lag_s``: for how long the image has
+    been due that waits longest to be sent.
     """
 
     pending: int
@@ -59,7 +59,7 @@ def waiting(session: Session) -> Waiting:
         func.count(),
         func.count(case((leased, 1))),
         func.count(case((pausing, 1))),
-        func.min(case((~pausing, Image.created_at))),
+        func.min(case((Image.reason.is_(None), Image.created_at))),
         func.min(due),
         moment(),
     ).where(Image.state == "pending")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from db import locks
 from db.session import Database
 from worker.beside import Beside
-from worker.readings import Families, Reading
+from worker.readings import Families, Reading, gauge
 
 LOCK = "metrics"
 _LOOK_S = 5.0
@@ -23,7 +23,8 @@ _REST = 20.0
 @dataclass(slots=True)
 class _Due:
     reading: Reading
-    at: float = 0.0
+    #: On the monotonic clock; None while another process reads.
+    at: float | None = None
 
 
 class Gatherer(Beside):
@@ -39,6 +40,9 @@ class Gatherer(Beside):
         """What was read, if this process is the one that reads."""
         for due in self._due:
             yield from due.reading.families()
+        since = min((due.at for due in self._due if due.at is not None), default=None)
+        overdue_s = max(0.0, time.monotonic() - since) if since is not None else None
+        yield gauge("readings_overdue_seconds", "For how long the record should have been read again.", overdue_s)
 
     def step(self) -> bool:
         """Read what is due, if this process is, or becomes, the one that reads; False: nothing is due for a while."""
@@ -47,8 +51,10 @@ class Gatherer(Beside):
         for due in self._due:
             if not ours:
                 due.reading.forget()
-                due.at = 0.0
-            elif time.monotonic() >= due.at:
+                due.at = None
+                continue
+            due.at = time.monotonic() if due.at is None else due.at
+            if time.monotonic() >= due.at:
                 self._read(due)
         return False
 

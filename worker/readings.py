@@ -38,14 +38,14 @@ class CensusReading:
 
     def __init__(self) -> None:
         self._found: Census | None = None
-        self._read_at = self._read_on = 0.0
+        self._read_at = 0.0
 
     def read(self, session: Session) -> None:
         """Count; what happened to cases since the last time is counted as having happened."""
         found = census.take(session)
         if self._found is not None:
             _count_events(self._found.events, found.events)
-        self._found, self._read_at, self._read_on = found, time.monotonic(), time.time()
+        self._found, self._read_at = found, time.monotonic()
 
     def forget(self) -> None:
         """What happens meanwhile, another counts."""
@@ -56,17 +56,15 @@ class CensusReading:
         since_s = time.monotonic() - self._read_at
         yield from _of_images(self._found.waiting if self._found is not None else None, since_s)
         yield from _of_cases(self._found.open_cases if self._found is not None else {}, since_s)
-        read_on = self._read_on if self._found is not None else None
-        yield gauge("census_timestamp_seconds", "When these were last read of the record.", read_on)
 
 
 def _of_images(found: Waiting | None, since_s: float) -> Families:
-    oldest_s = found.oldest_s + (since_s if found.pending > found.pausing else 0.0) if found is not None else None
+    oldest_s = found.oldest_s + (since_s if found.oldest_s else 0.0) if found is not None else None
     lag_s = found.lag_s + (since_s if found.lag_s else 0.0) if found is not None else None
     yield gauge("pending_images", "Images without a score.", found.pending if found is not None else None)
     yield gauge("leased_images", "Those that workers have in hand.", found.leased if found is not None else None)
     yield gauge("pausing_images", "Those that pause between two tries.", found.pausing if found is not None else None)
-    yield gauge("oldest_pending_seconds", "For how long the oldest has waited that does not pause.", oldest_s)
+    yield gauge("oldest_pending_seconds", "For how long the oldest has waited that is not tried again.", oldest_s)
     yield gauge("sweeper_lag_seconds", "For how long an image has been due to be sent, and is not.", lag_s)
 
 

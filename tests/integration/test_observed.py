@@ -43,7 +43,7 @@ CONTRACT = {
     "unmask_pending_images": ("gauge", set()),
     "unmask_leased_images": ("gauge", set()),
     "unmask_pausing_images": ("gauge", set()),
-    "unmask_census_timestamp_seconds": ("gauge", set()),
+    "unmask_readings_overdue_seconds": ("gauge", set()),
     "unmask_cases": ("counter", {"event"}),
     "unmask_cases_open": ("gauge", {"policy"}),
     "unmask_oldest_case_seconds": ("gauge", {"policy"}),
