@@ -255,6 +255,7 @@ def test_policy_sets_thresholds_and_decides_no_case(owner: Database, become: Cal
         ("threshold set --value 0.95 --reason r", "threshold rollback --reason r", "threshold apply --reason r"),
         ("pause scoring --reason r", "resume scoring --reason r"),
         ("cases list", "cases search ad", "cases clusters", "cases show 1"),
+        ("review draw", "review draw"),
         ("webhook list", "webhook replay --dead", "webhook off"),
         ("rescore --model m", "rescore"),
         ("threshold set --fpr 0.005 --reason r", "model shadow n", *(f"model {each}" for each in SWITCHES)),
