@@ -64,7 +64,11 @@ def park_lost(session: Session, max_losses: int, deadline_s: float) -> list[str]
 
 def unsent(session: Session, image_ids: Collection[str], pause_s: float) -> None:
     """Images that were taken and not sent are due again after ``pause_s``; this was no try."""
-    ours = select(Image.id).where(Image.id.in_(image_ids), Image.state == "pending").with_for_update(skip_locked=True)
+    ours = (
+        select(Image.id)
+        .where(Image.id.in_(image_ids), Image.state == "pending", Image.sends > 0)
+        .with_for_update(skip_locked=True)
+    )
     statement = update(Image).where(Image.id.in_(ours))
     change = {"sends": Image.sends - 1, "next_attempt_at": moment(pause_s)}
     session.execute(statement.values(change).execution_options(synchronize_session=False))

@@ -159,7 +159,7 @@ class WorkerSettings(
     max_wait_s: float = Field(default=0.05, ge=0)
     #: Photos with a shorter side are not scorable; by default what the active model's card was tried on. 0: no limit.
     min_side: NonNegativeInt | None = None
-    #: How long an image may be in a worker's hands before another takes it.
+    #: How long an image may be in a worker's hands before another takes it; while it waits there for its turn, longer.
     lease_s: PositiveFloat = 300.0
     #: How often it looks which model versions are to score, and whether scoring is paused.
     follow_s: PositiveFloat = 1.0
