@@ -114,6 +114,15 @@ def test_what_was_decided_lately_keeps_its_account_and_photo_for_an_appeal(old: 
     assert left(database)["accounts"] == ["open", "waits"]
 
 
+def test_what_a_threshold_withdrew_lately_keeps_nothing(old: Callable[[int], Database]) -> None:
+    database = old(91)
+    with database.writing() as session:
+        values = {"state": "withdrawn", "changed_at": datetime.now(UTC)}
+        session.execute(update(Case).where(Case.account_id == "decided").values(values))
+    assert retention.run(database, SETTINGS)["accounts"] == 2
+    assert left(database)["accounts"] == ["open", "waits"]
+
+
 def test_at_last_the_record_of_what_was_never_flagged(old: Callable[[int], Database]) -> None:
     database = old(366)
     assert retention.run(database, SETTINGS)["scores"] == 1
