@@ -23,7 +23,7 @@ from trainer.model import Detector
 from trainer.preprocess import FINGERPRINT, SIZE, Pixels, decode
 from trainer.ranks import Ranks
 from trainer.stop import Stopped
-from trainer.weights import digest
+from trainer.weights import architecture, digest
 
 #: Batches that may wait decoded; more where that would leave cores idle.
 AHEAD = 4
@@ -60,7 +60,7 @@ class Embedder:
         self._detector = detector.to(ranks.device)
         self._ranks = ranks
         self._batch = CPU_BATCH if ranks.device.type == "cpu" else CUDA_BATCH
-        self._cache = Cache(root, [FINGERPRINT, digest(detector.backbone), detector.embedding])
+        self._cache = Cache(root, made_by(detector))
 
     def embed(self, sources: Sequence[Source], path: Path, what: str) -> Embeddings:
         """(N, D) float32 embeddings in the order of ``sources``, memory-mapped at ``path``, a file of this rank's own.
@@ -131,6 +131,17 @@ class Embedder:
         """Embeddings on the device; CUDA may be at work on them still."""
         with torch.inference_mode():
             return self._detector.embed(pixels.to(self._ranks.device, non_blocking=True)).float()
+
+
+def made_by(detector: Detector) -> list[str]:
+    """All that its embeddings depend on, beside the pictures.
+
+    The tensors are not enough: two architectures may hold the same (timm has Lite1 twice, padded in two ways), and
+    weights may come with another normalisation.
+    """
+    normalisation = [f"{name} {getattr(detector, name).flatten().tolist()}" for name in ("mean", "std")]
+    backbone = detector.backbone
+    return [FINGERPRINT, architecture(backbone), digest(backbone), *normalisation, detector.embedding]
 
 
 def decoded(sources: Sequence[Source], batch: int, *, pinned: bool = False) -> Generator[Tensor]:

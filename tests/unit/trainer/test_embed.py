@@ -31,6 +31,7 @@ class Colours(nn.Module):
         super().__init__()
         self.factor = nn.Parameter(torch.ones(1))
         self.seen = 0
+        self.pretrained_cfg: dict[str, str] = {}
 
     def forward(self, images: Tensor) -> Tensor:
         self.seen += len(images)
@@ -48,9 +49,8 @@ class Room:
             Image.new("L", (32, 32), level * 8).save(path)
         self.sources = [Source(path, sha256_of(path)) for path in self.paths]
 
-    def embedder(self, ranks: Ranks = ALONE, stop_after: int = 1000) -> Embedder:
-        zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        detector = Detector(self.backbone, Head(3, 1), zeros, ones)
+    def embedder(self, ranks: Ranks = ALONE, stop_after: int = 1000, mean: float = 0.0, std: float = 1.0) -> Embedder:
+        detector = Detector(self.backbone, Head(3, 1), (mean,) * 3, (std,) * 3)
         return Embedder(detector, self.folder / "cache", ranks, lambda: self.backbone.seen >= stop_after)
 
     def embed(self, sources: Sequence[Source], ranks: Ranks = ALONE) -> Embeddings:
@@ -112,6 +112,25 @@ class TestTheCache:
             room.backbone.factor.fill_(2)
 
         assert room.embed(room.sources[:2]) == pytest.approx(2 * greys([0, 1]), abs=1e-5)
+        assert room.backbone.seen == 4
+
+    @pytest.mark.parametrize(("mean", "std"), [(0.5, 1.0), (0.0, 0.5)])
+    def test_nor_those_of_the_same_weights_with_another_normalisation(
+        self, mean: float, std: float, room: Room
+    ) -> None:
+        room.embed(room.sources[:2])
+
+        found = room.embedder(mean=mean, std=std).embed(room.sources[:2], room.folder / "rows.npy", "test")
+
+        assert found == pytest.approx((greys([0, 1]) - mean) / std, abs=1e-5)
+
+    def test_nor_those_of_another_architecture_with_the_same_weights(self, room: Room) -> None:
+        room.backbone.pretrained_cfg = {"architecture": "one"}
+        room.embed(room.sources[:2])
+        room.backbone.pretrained_cfg = {"architecture": "two"}
+
+        room.embed(room.sources[:2])
+
         assert room.backbone.seen == 4
 
     def test_a_run_that_was_stopped_keeps_what_it_has(self, room: Room) -> None:
