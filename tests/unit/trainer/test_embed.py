@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainer.cache import Embeddings
 from trainer.embed import Embedder, Source
-from trainer.errors import ManifestError
+from trainer.errors import ManifestError, TrainerError
 from trainer.model import Detector, Head
 from trainer.ranks import Ranks
 from trainer.stop import Stopped
@@ -144,8 +144,12 @@ class TestTheCache:
         assert room.backbone.seen == seen
 
     @pytest.mark.parametrize("rank", [0, 1])
-    def test_each_rank_keeps_its_share(self, rank: int, room: Room) -> None:
-        room.embedder(Ranks(rank, 2, torch.device("cpu"))).fill(room.sources, "test")
+    def test_each_rank_keeps_its_share_and_names_the_cache_that_the_others_do_not_see(
+        self, rank: int, room: Room
+    ) -> None:
+        named = rf"ranks do not share --cache {room.folder}/cache,.*: {len(room.sources[1 - rank :: 2])} embeddings"
+        with pytest.raises(TrainerError, match=named):
+            room.embedder(Ranks(rank, 2, torch.device("cpu"))).fill(room.sources, "test")
         seen = room.backbone.seen
 
         room.embed(room.sources[rank::2])
