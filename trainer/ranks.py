@@ -74,8 +74,14 @@ def _join(device: torch.device, rank: int, size: int) -> Heartbeat:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    return Heartbeat(_meeting_place(), rank, size)
+
+
+def _meeting_place() -> PrefixStore:
+    """Where ranks count who has come, from nothing at each attempt: torchrun keeps one store for all of them."""
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return Heartbeat(PrefixStore("unmask", TCPStore(host, port, is_master=False)), rank, size)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"unmask/{attempt}", TCPStore(host, port, is_master=False))
 
 
 def _device(name: str) -> torch.device:
