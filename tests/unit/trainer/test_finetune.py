@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,16 @@ def test_all_of_the_backbone_learns_when_asked(plan: Plan, tmp_path: Path) -> No
     names = changed(plan, tmp_path / "out")
     assert "conv_stem.weight" in names
     assert not any("running" in name for name in names)
+
+
+@pytest.mark.parametrize("change", [{"end_to_end": True}, {"unfreezing": Unfreezing("last:1")}], ids=["frozen", "not"])
+def test_scaling_which_needs_all_embeddings_first_is_refused(
+    change: dict[str, Any], plan: Plan, tmp_path: Path
+) -> None:
+    scaled = replace(plan, out=tmp_path / "out", recipe=replace(plan.recipe, scale=True), **change)
+
+    with pytest.raises(TrainerError, match="--scale needs the cached fit: it goes neither with --unfreeze nor"):
+        fit(scaled)
 
 
 @pytest.mark.parametrize("what", ["last:0", "last:99", "last", "first:2"])
