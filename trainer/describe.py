@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from torch import Tensor
 
-from trainer.card import BackboneCard, Card, DataCard, HeadCard, Quality, TrainingCard
+from trainer.card import TRAINED, BackboneCard, Card, DataCard, HeadCard, Quality, TrainingCard
 from trainer.evaluate import judge, reference
 from trainer.guard import Guard
 from trainer.manifest import Manifest
@@ -71,7 +71,7 @@ def _backbone(run: Run) -> BackboneCard:
     trained = run.plan.unfreezing.what != "none"
     return BackboneCard(
         name=run.weighted.name,
-        weights=f"{run.weighted.tag}, trained on: {run.plan.unfreezing.what}" if trained else run.weighted.tag,
+        weights=f"{run.weighted.tag}{TRAINED}{run.plan.unfreezing.what}" if trained else run.weighted.tag,
         sha256=digest(run.detector.backbone) if trained else run.weighted.sha256,
         embedding=run.plan.embedding,
         embedding_size=len(run.detector.head.scaling.mean),

@@ -21,6 +21,7 @@ from trainer import checkpoint, ranks, views
 from trainer.cache import Embeddings
 from trainer.card import Card
 from trainer.embed import Embedder, Source
+from trainer.errors import TrainerError
 from trainer.evaluate import Terms, evaluate
 from trainer.evaluation import Evaluation, LeftOut
 from trainer.head import score_embeddings
@@ -52,6 +53,7 @@ def evaluate_files(
     """
     stop, terms = Stop(), terms or Terms()
     detector, card = checkpoint.load(checkpoint_path)
+    _refuse_trained_backbone(card, terms)
     manifest = read(manifest_path)
     examples = [example for example in manifest.examples if example.split in _SPLITS]
     judged = partial(
@@ -81,6 +83,15 @@ def evaluate_files(
         if place.first:
             evaluation.write(out / "metrics.json")
     return evaluation
+
+
+def _refuse_trained_backbone(card: Card, terms: Terms) -> None:
+    """A backbone that was trained has seen every engine: a head fitted on it without one flatters the detector."""
+    if terms.leave_one_engine_out and card.backbone.trained:
+        raise TrainerError(
+            f"--leave-one-engine-out refits heads on a backbone that saw no engine: that of {card.name!r} was trained "
+            f"with --unfreeze ({card.backbone.weights})"
+        )
 
 
 @contextmanager

@@ -92,6 +92,8 @@ def test_a_backbone_that_was_trained_too_is_another_and_goes_into_the_file(lite1
 
     assert card.backbone.sha256 == digest(small.backbone)
     assert card.backbone.weights == f"{lite1.tag}, trained on: last:1"
+    assert card.backbone.trained
+    assert not describe(done, None).backbone.trained
     assert card.backbone.included
 
 

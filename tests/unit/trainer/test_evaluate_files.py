@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from trainer import checkpoint
-from trainer.card import Card
+from trainer.card import TRAINED, Card
 from trainer.errors import ManifestError, TrainerError
 from trainer.evaluate import Terms
 from trainer.evaluate_files import evaluate_files
@@ -152,6 +152,18 @@ def test_a_question_that_cannot_be_answered_is_refused_before_any_work(
         evaluate_files(saved, alone, tmp_path / "out", terms, tmp_path / "cache", "cpu")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_engine_is_left_out_of_a_detector_whose_backbone_has_seen_it(
+    small: Detector, card: Card, manifest: Path, tmp_path: Path
+) -> None:
+    backbone = card.backbone.model_copy(update={"weights": f"{card.backbone.weights}{TRAINED}last:1"})
+    checkpoint.save(small, card.model_copy(update={"backbone": backbone}), tmp_path / "c.safetensors")
+
+    with pytest.raises(TrainerError, match=r"--leave-one-engine-out .* was trained with --unfreeze .*last:1"):
+        evaluate_files(tmp_path / "c.safetensors", manifest, tmp_path / "out", TERMS, tmp_path / "cache", "cpu")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
 
 
 def test_a_manifest_without_held_out_reals_is_refused(saved: Path, manifest: Path, tmp_path: Path) -> None:
