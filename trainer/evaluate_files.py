@@ -9,7 +9,7 @@ rank has all of them, each once, and comes to the same figures; the first one wr
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,7 +78,7 @@ def evaluate_files(
         with _one_thread():
             evaluation = judged(score_embeddings(detector, embeddings))
         if terms.leave_one_engine_out:
-            refitting = _Refitting(embedder, place, Path(scratch), lambda: stop.asked)
+            refitting = _Refitting(embedder, place, Path(scratch), lambda: stop.asked, intake)
             evaluation = evaluation.with_left_out(refitting.rows(examples, card, terms, evaluation.target_fpr))
         if place.first:
             evaluation.write(out / "metrics.json")
@@ -120,14 +120,16 @@ class _Refitting:
     place: Ranks
     scratch: Path
     stopping: Callable[[], bool]
+    intake: Intake
 
     def rows(self, examples: Sequence[Example], card: Card, terms: Terms, target_fpr: float) -> tuple[LeftOut, ...]:
         """The same training as the card's, but for the engine: its views come from the cache, too."""
         train, held_out = _of(examples, "train"), _of(examples, "eval")
-        names = views.random_views(card.training.views, card.training.seed)
+        taken_in = replace(self.intake, normalise=self.intake.normalise or card.training.normalised)
+        names = [taken_in.view(name) for name in views.random_views(card.training.views, card.training.seed)]
         return leave_one_engine_out(
             Embedded(train * len(names), self._embed([s for view in names for s in _sources(train, view)], "train")),
-            Embedded(held_out, self._embed(_sources(held_out), "eval")),
+            Embedded(held_out, self._embed(_sources(held_out, self.intake.view()), "eval")),
             _recipe(card, terms.refit_steps),
             target_fpr,
             self.place,

@@ -17,6 +17,7 @@ from trainer.errors import ManifestError, TrainerError
 from trainer.evaluate import Terms
 from trainer.evaluate_files import evaluate_files
 from trainer.evaluation import Evaluation
+from trainer.intake import Intake
 from trainer.model import Detector
 from trainer.preprocess import decode
 
@@ -110,6 +111,23 @@ def test_scores_are_those_of_the_detector(run: tuple[Evaluation, Path], saved: P
 
 def test_the_engine_that_can_be_left_out_is(run: tuple[Evaluation, Path]) -> None:
     assert [(row.engine, row.steps, row.fakes) for row in run[0].leave_one_engine_out or ()] == [("SG1", 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("trained", "judged", "embedded"), [(False, True, 19), (True, True, 19), (True, False, 19 + 8)]
+)
+def test_refits_see_pictures_normalised_as_training_and_judging_do(
+    trained: bool, judged: bool, embedded: int, small: Detector, card: Card, manifest: Path, tmp_path: Path
+) -> None:
+    training = card.training.model_copy(update={"normalised": trained})
+    checkpoint.save(small, card.model_copy(update={"training": training}), tmp_path / "c.safetensors")
+
+    evaluate_files(
+        tmp_path / "c.safetensors", manifest, tmp_path, TERMS, tmp_path / "cache", "cpu", Intake(normalise=judged)
+    )
+
+    keys = [key for path in (tmp_path / "cache").glob("*/*.keys") for key in np.load(path)]
+    assert len(keys) == embedded, "those that were judged, and the eight to train on where these look otherwise"
 
 
 def test_two_ranks_write_the_same_bytes_as_one(
