@@ -25,6 +25,12 @@ _INTENDED_USE = (
     "nothing should happen to an account without a person's decision."
 )
 
+_NORMALISED = (
+    "fitted with --normalise: the card's threshold, quality and reference are of normalised pictures, and photos are "
+    "scored as they come, so that an FPR may not be what the card says. Before a threshold is set by its FPR, register "
+    "the model and make a reference of such scores: unmask reference build NAME --manifest M (or --from-reviews)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -43,6 +49,8 @@ def describe(run: Run, scores: Scores | None) -> Card:
     """The card; ``scores`` are those of the split "eval", where there is one."""
     held_out = run.manifest.split("eval")
     plan = run.plan
+    if scores is not None and plan.intake.normalise:
+        log.warning("%s", _NORMALISED)
     return Card(
         name=plan.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
