@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, says the documentation
 
 from trainer import ranks
+from trainer.errors import TrainerError
 from trainer.heartbeat import Heartbeat
 
 FIT_YAML = Path(__file__).parents[3] / "deploy" / "k8s" / "training" / "fit.yaml"
@@ -37,6 +39,17 @@ def test_who_came_in_an_attempt_before_has_not_come_in_this_one(monkeypatch: pyt
     came = [met(monkeypatch, attempt, rank) for attempt in ("0", "1") for rank in (0, 1)]
 
     assert came == [False, True, False, True]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_to_be_had_is_named_in_one_line(name: str) -> None:
+    with pytest.raises(TrainerError, match=rf"^device '{name}' is not to be had: .+$"), ranks.joined(name):
+        pytest.fail("it was had")
+
+
+def test_a_device_that_is_at_hand_is_taken() -> None:
+    assert ranks.device_of("cpu") == torch.device("cpu")
+    assert ranks.device_of("auto").type in {"cpu", "cuda"}
 
 
 class TestInKubernetes:
