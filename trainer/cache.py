@@ -34,7 +34,7 @@ class _Index:
 
 
 class Cache:
-    """The embeddings made one way: by these ``parts`` (preprocess fingerprint, backbone digest, ...)."""
+    """The embeddings made one way: by these ``parts`` (preprocess fingerprint, backbone, normalisation, ...)."""
 
     def __init__(self, root: Path, parts: Sequence[str]) -> None:
         self.folder = root / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]

@@ -19,6 +19,9 @@ from trainer.header import Header, HeaderError, read_header, read_once
 KEY = "unmask"
 FORMAT = 1
 
+#: What follows the name of weights, and comes before that of the part, where the fit trained the backbone as well.
+TRAINED = ", trained on: "
+
 #: Wrong fields that a message names, and characters of it.
 _NAMED = 10
 _LONGEST = 1000
@@ -35,6 +38,11 @@ class BackboneCard(Part):
     mean: tuple[Shift, Shift, Shift]
     std: tuple[Divisor, Divisor, Divisor]
     included: bool
+
+    @property
+    def trained(self) -> bool:
+        """Whether the fit trained it as well: then it is no longer that of the weights it began with."""
+        return TRAINED in self.weights
 
 
 class HeadCard(Part):

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from torch import Tensor
 
-from trainer.card import BackboneCard, Card, DataCard, HeadCard, Quality, TrainingCard
+from trainer.card import TRAINED, BackboneCard, Card, DataCard, HeadCard, Quality, TrainingCard
 from trainer.evaluate import judge, reference
 from trainer.guard import Guard
 from trainer.manifest import Manifest
@@ -23,6 +23,12 @@ log = logging.getLogger(__name__)
 _INTENDED_USE = (
     "Ranks profile photos by how likely they are AI-generated, for people to review. A score is no proof; "
     "nothing should happen to an account without a person's decision."
+)
+
+_NORMALISED = (
+    "fitted with --normalise: the card's threshold, quality and reference are of normalised pictures, and photos are "
+    "scored as they come, so that an FPR may not be what the card says. Before a threshold is set by its FPR, register "
+    "the model and make a reference of such scores: unmask reference build NAME --manifest M (or --from-reviews)"
 )
 
 
@@ -43,6 +49,8 @@ def describe(run: Run, scores: Scores | None) -> Card:
     """The card; ``scores`` are those of the split "eval", where there is one."""
     held_out = run.manifest.split("eval")
     plan = run.plan
+    if scores is not None and plan.intake.normalise:
+        log.warning("%s", _NORMALISED)
     return Card(
         name=plan.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -71,7 +79,7 @@ def _backbone(run: Run) -> BackboneCard:
     trained = run.plan.unfreezing.what != "none"
     return BackboneCard(
         name=run.weighted.name,
-        weights=f"{run.weighted.tag}, trained on: {run.plan.unfreezing.what}" if trained else run.weighted.tag,
+        weights=f"{run.weighted.tag}{TRAINED}{run.plan.unfreezing.what}" if trained else run.weighted.tag,
         sha256=digest(run.detector.backbone) if trained else run.weighted.sha256,
         embedding=run.plan.embedding,
         embedding_size=len(run.detector.head.scaling.mean),

@@ -18,12 +18,12 @@ from tqdm import tqdm
 from trainer import cache, views
 from trainer.cache import Cache, Embeddings
 from trainer.cores import cores
-from trainer.errors import ManifestError, Rejected
+from trainer.errors import ManifestError, Rejected, TrainerError
 from trainer.model import Detector
 from trainer.preprocess import FINGERPRINT, SIZE, Pixels, decode
 from trainer.ranks import Ranks
 from trainer.stop import Stopped
-from trainer.weights import digest
+from trainer.weights import architecture, digest
 
 #: Batches that may wait decoded; more where that would leave cores idle.
 AHEAD = 4
@@ -60,23 +60,33 @@ class Embedder:
         self._detector = detector.to(ranks.device)
         self._ranks = ranks
         self._batch = CPU_BATCH if ranks.device.type == "cpu" else CUDA_BATCH
-        self._cache = Cache(root, [FINGERPRINT, digest(detector.backbone), detector.embedding])
+        self._root, self._cache = root, Cache(root, made_by(detector))
 
     def embed(self, sources: Sequence[Source], path: Path, what: str) -> Embeddings:
         """(N, D) float32 embeddings in the order of ``sources``, memory-mapped at ``path``, a file of this rank's own.
 
-        Raises `ManifestError` naming a picture that cannot be used.
+        Raises as `fill` does.
         """
         self.fill(sources, what)
         return self.gather(sources, path)
 
     def fill(self, sources: Sequence[Source], what: str) -> None:
-        """Embed what the cache lacks, each rank its share; when it returns all of them are there."""
-        missing = self._cache.missing([source.key for source in sources])
+        """Embed what the cache lacks, each rank its share; when it returns all of them are there.
+
+        Raises `ManifestError` naming a picture that cannot be used, and a `TrainerError` naming the cache when what
+        other ranks made is not in it.
+        """
+        keys = [source.key for source in sources]
+        missing = self._cache.missing(keys)
         self._ranks.meet()  # nobody adds to the cache before everybody has seen what it lacks
         mine = [sources[missing[place]] for place in self._ranks.share(len(missing))]
         self._embed_missing(mine, what)
         self._ranks.meet()
+        if lacking := self._cache.missing(keys):
+            raise TrainerError(
+                f"ranks do not share --cache {self._root}, or one of them began anew: {len(lacking)} embeddings that "
+                "others were to make are not there"
+            )
 
     def gather(self, sources: Sequence[Source], path: Path) -> Embeddings:
         """What `fill` saw to, as `embed` gives it."""
@@ -131,6 +141,17 @@ class Embedder:
         """Embeddings on the device; CUDA may be at work on them still."""
         with torch.inference_mode():
             return self._detector.embed(pixels.to(self._ranks.device, non_blocking=True)).float()
+
+
+def made_by(detector: Detector) -> list[str]:
+    """All that its embeddings depend on, beside the pictures.
+
+    The tensors are not enough: two architectures may hold the same (timm has Lite1 twice, padded in two ways), and
+    weights may come with another normalisation.
+    """
+    normalisation = [f"{name} {getattr(detector, name).flatten().tolist()}" for name in ("mean", "std")]
+    backbone = detector.backbone
+    return [FINGERPRINT, architecture(backbone), digest(backbone), *normalisation, detector.embedding]
 
 
 def decoded(sources: Sequence[Source], batch: int, *, pinned: bool = False) -> Generator[Tensor]:

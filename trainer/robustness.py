@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from trainer import checkpoint, ranks, views
+from trainer.conditions import is_non_face
 from trainer.embed import Embedder, Source
 from trainer.errors import ManifestError, TrainerError
 from trainer.evaluate import TARGET_FPR
@@ -46,7 +47,7 @@ def robustness_files(  # noqa: PLR0913 - one for each option of the command
     qualities: Sequence[int] = QUALITIES,
     intake: Intake = AS_IT_IS,
 ) -> Robustness:
-    """Sweep a checkpoint over split "eval" of a manifest, and write ``out/robustness.json``.
+    """Sweep a checkpoint over the faces in split "eval" of a manifest, and write ``out/robustness.json``.
 
     ``limit`` is how many reals, and how many pictures of each engine, are taken at most: always the same ones.
     Raises a `TrainerError` when these are too few to show the target FPR.
@@ -54,7 +55,7 @@ def robustness_files(  # noqa: PLR0913 - one for each option of the command
     stop = Stop()
     detector, card = checkpoint.load(checkpoint_path)
     manifest = read(manifest_path)
-    examples = subset(manifest.split("eval"), limit)
+    examples = subset(faces(manifest.split("eval")), limit)
     check(examples, fpr, limit)
     out.mkdir(parents=True, exist_ok=True)
     with (
@@ -117,6 +118,11 @@ def steps(resolutions: Sequence[int], qualities: Sequence[int]) -> Iterator[tupl
     yield from (("jpeg", quality) for quality in qualities)
     yield "mirror", 0
     yield "flip", 0
+
+
+def faces(examples: Sequence[Example]) -> list[Example]:
+    """Without what engines made that is no face: an evaluation counts that apart. Reals are kept, as they are there."""
+    return [example for example in examples if not (example.fake and is_non_face(example))]
 
 
 def subset(examples: Sequence[Example], limit: int | None) -> list[Example]:

@@ -82,6 +82,13 @@ def digest(module: nn.Module) -> str:
     return sha256.hexdigest()
 
 
+def architecture(backbone: nn.Module) -> str:
+    """The network's name in timm, without the tag of its weights; its class, when it is none of timm's."""
+    config = getattr(backbone, "pretrained_cfg", None)
+    named = config.get("architecture") if isinstance(config, dict) else None
+    return str(named or type(backbone).__name__)
+
+
 def _weighted(backbone: nn.Module, name: str, tag: str) -> Weighted:
     config = getattr(backbone, "pretrained_cfg", None)
     if not isinstance(config, dict):

@@ -13,6 +13,7 @@ from trainer.describe import Run, describe
 from trainer.errors import TrainerError
 from trainer.finetune import Unfreezing
 from trainer.guard import Guard
+from trainer.intake import Intake
 from trainer.manifest import Example, Manifest
 from trainer.metrics import Scores
 from trainer.model import Detector, trainable_parameters
@@ -65,6 +66,18 @@ def test_too_few_reals_show_none_and_are_warned_of(
     assert len(card.reference.scores) == 199
 
 
+@pytest.mark.parametrize(("normalise", "scores"), [(True, plain_to_see(5)), (True, None), (False, plain_to_see(5))])
+def test_scores_of_normalised_pictures_are_warned_of_since_photos_are_not_served_so(
+    normalise: bool, scores: Scores | None, lite1: Weighted, small: Detector, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = run(lite1, small, held_out(5))
+
+    describe(replace(done, plan=replace(done.plan, intake=Intake(normalise))), scores)
+
+    asked = "make a reference of such scores: unmask reference build" in caplog.text
+    assert asked == (normalise and scores is not None)
+
+
 def test_a_run_without_a_split_to_judge_by_says_nothing_of_it(lite1: Weighted, small: Detector) -> None:
     card = describe(run(lite1, small, held_out(5)), None)
 
@@ -92,6 +105,8 @@ def test_a_backbone_that_was_trained_too_is_another_and_goes_into_the_file(lite1
 
     assert card.backbone.sha256 == digest(small.backbone)
     assert card.backbone.weights == f"{lite1.tag}, trained on: last:1"
+    assert card.backbone.trained
+    assert not describe(done, None).backbone.trained
     assert card.backbone.included
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainer.cache import Embeddings
 from trainer.embed import Embedder, Source
-from trainer.errors import ManifestError
+from trainer.errors import ManifestError, TrainerError
 from trainer.model import Detector, Head
 from trainer.ranks import Ranks
 from trainer.stop import Stopped
@@ -31,6 +31,7 @@ class Colours(nn.Module):
         super().__init__()
         self.factor = nn.Parameter(torch.ones(1))
         self.seen = 0
+        self.pretrained_cfg: dict[str, str] = {}
 
     def forward(self, images: Tensor) -> Tensor:
         self.seen += len(images)
@@ -48,9 +49,8 @@ class Room:
             Image.new("L", (32, 32), level * 8).save(path)
         self.sources = [Source(path, sha256_of(path)) for path in self.paths]
 
-    def embedder(self, ranks: Ranks = ALONE, stop_after: int = 1000) -> Embedder:
-        zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        detector = Detector(self.backbone, Head(3, 1), zeros, ones)
+    def embedder(self, ranks: Ranks = ALONE, stop_after: int = 1000, mean: float = 0.0, std: float = 1.0) -> Embedder:
+        detector = Detector(self.backbone, Head(3, 1), (mean,) * 3, (std,) * 3)
         return Embedder(detector, self.folder / "cache", ranks, lambda: self.backbone.seen >= stop_after)
 
     def embed(self, sources: Sequence[Source], ranks: Ranks = ALONE) -> Embeddings:
@@ -114,6 +114,25 @@ class TestTheCache:
         assert room.embed(room.sources[:2]) == pytest.approx(2 * greys([0, 1]), abs=1e-5)
         assert room.backbone.seen == 4
 
+    @pytest.mark.parametrize(("mean", "std"), [(0.5, 1.0), (0.0, 0.5)])
+    def test_nor_those_of_the_same_weights_with_another_normalisation(
+        self, mean: float, std: float, room: Room
+    ) -> None:
+        room.embed(room.sources[:2])
+
+        found = room.embedder(mean=mean, std=std).embed(room.sources[:2], room.folder / "rows.npy", "test")
+
+        assert found == pytest.approx((greys([0, 1]) - mean) / std, abs=1e-5)
+
+    def test_nor_those_of_another_architecture_with_the_same_weights(self, room: Room) -> None:
+        room.backbone.pretrained_cfg = {"architecture": "one"}
+        room.embed(room.sources[:2])
+        room.backbone.pretrained_cfg = {"architecture": "two"}
+
+        room.embed(room.sources[:2])
+
+        assert room.backbone.seen == 4
+
     def test_a_run_that_was_stopped_keeps_what_it_has(self, room: Room) -> None:
         with pytest.raises(Stopped):
             room.embedder(stop_after=8).embed(room.sources, room.folder / "rows.npy", "test")
@@ -125,8 +144,12 @@ class TestTheCache:
         assert room.backbone.seen == seen
 
     @pytest.mark.parametrize("rank", [0, 1])
-    def test_each_rank_keeps_its_share(self, rank: int, room: Room) -> None:
-        room.embedder(Ranks(rank, 2, torch.device("cpu"))).fill(room.sources, "test")
+    def test_each_rank_keeps_its_share_and_names_the_cache_that_the_others_do_not_see(
+        self, rank: int, room: Room
+    ) -> None:
+        named = rf"ranks do not share --cache {room.folder}/cache,.*: {len(room.sources[1 - rank :: 2])} embeddings"
+        with pytest.raises(TrainerError, match=named):
+            room.embedder(Ranks(rank, 2, torch.device("cpu"))).fill(room.sources, "test")
         seen = room.backbone.seen
 
         room.embed(room.sources[rank::2])

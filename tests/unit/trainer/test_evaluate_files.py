@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 
 from trainer import checkpoint
-from trainer.card import Card
+from trainer.card import TRAINED, Card
 from trainer.errors import ManifestError, TrainerError
 from trainer.evaluate import Terms
 from trainer.evaluate_files import evaluate_files
 from trainer.evaluation import Evaluation
+from trainer.intake import Intake
 from trainer.model import Detector
 from trainer.preprocess import decode
 
@@ -112,6 +113,23 @@ def test_the_engine_that_can_be_left_out_is(run: tuple[Evaluation, Path]) -> Non
     assert [(row.engine, row.steps, row.fakes) for row in run[0].leave_one_engine_out or ()] == [("SG1", 3, 3)]
 
 
+@pytest.mark.parametrize(
+    ("trained", "judged", "embedded"), [(False, True, 19), (True, True, 19), (True, False, 19 + 8)]
+)
+def test_refits_see_pictures_normalised_as_training_and_judging_do(
+    trained: bool, judged: bool, embedded: int, small: Detector, card: Card, manifest: Path, tmp_path: Path
+) -> None:
+    training = card.training.model_copy(update={"normalised": trained})
+    checkpoint.save(small, card.model_copy(update={"training": training}), tmp_path / "c.safetensors")
+
+    evaluate_files(
+        tmp_path / "c.safetensors", manifest, tmp_path, TERMS, tmp_path / "cache", "cpu", Intake(normalise=judged)
+    )
+
+    keys = [key for path in (tmp_path / "cache").glob("*/*.keys") for key in np.load(path)]
+    assert len(keys) == embedded, "those that were judged, and the eight to train on where these look otherwise"
+
+
 def test_two_ranks_write_the_same_bytes_as_one(
     run: tuple[Evaluation, Path], saved: Path, manifest: Path, tmp_path: Path
 ) -> None:
@@ -152,6 +170,18 @@ def test_a_question_that_cannot_be_answered_is_refused_before_any_work(
         evaluate_files(saved, alone, tmp_path / "out", terms, tmp_path / "cache", "cpu")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_engine_is_left_out_of_a_detector_whose_backbone_has_seen_it(
+    small: Detector, card: Card, manifest: Path, tmp_path: Path
+) -> None:
+    backbone = card.backbone.model_copy(update={"weights": f"{card.backbone.weights}{TRAINED}last:1"})
+    checkpoint.save(small, card.model_copy(update={"backbone": backbone}), tmp_path / "c.safetensors")
+
+    with pytest.raises(TrainerError, match=r"--leave-one-engine-out .* was trained with --unfreeze .*last:1"):
+        evaluate_files(tmp_path / "c.safetensors", manifest, tmp_path / "out", TERMS, tmp_path / "cache", "cpu")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
 
 
 def test_a_manifest_without_held_out_reals_is_refused(saved: Path, manifest: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from trainer.errors import TrainerError
-from trainer.finetune import Unfreezing
+from trainer.finetune import Unfreezing, ready
 from trainer.fit import fit
 from trainer.intake import Intake
 from trainer.loop import Recipe
-from trainer.model import build_backbone
+from trainer.model import Detector, Head, build_backbone
 from trainer.plan import Plan
 
 #: A backbone of timm's own tests: 0.1 million parameters.
@@ -92,7 +93,29 @@ def test_all_of_the_backbone_learns_when_asked(plan: Plan, tmp_path: Path) -> No
     assert not any("running" in name for name in names)
 
 
+@pytest.mark.parametrize("change", [{"end_to_end": True}, {"unfreezing": Unfreezing("last:1")}], ids=["frozen", "not"])
+def test_scaling_which_needs_all_embeddings_first_is_refused(
+    change: dict[str, Any], plan: Plan, tmp_path: Path
+) -> None:
+    scaled = replace(plan, out=tmp_path / "out", recipe=replace(plan.recipe, scale=True), **change)
+
+    with pytest.raises(TrainerError, match="--scale needs the cached fit: it goes neither with --unfreeze nor"):
+        fit(scaled)
+
+
 @pytest.mark.parametrize("what", ["last:0", "last:99", "last", "first:2"])
 def test_what_cannot_be_unfrozen_is_refused_by_name(what: str) -> None:
     with pytest.raises(TrainerError, match=f"--unfreeze '{what}'"):
         Unfreezing(what).parameters(build_backbone(TINY))
+
+
+@pytest.mark.parametrize("what", ["none", "last:1"])
+def test_the_optimiser_keeps_its_sums_where_the_parameters_are(what: str) -> None:
+    """On a device that only knows shapes, which stands for any other than the CPU."""
+    detector = Detector(build_backbone(TINY), Head(256, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+    optimizer = ready(detector, Recipe(), Unfreezing(what), torch.device("meta"))
+
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kept = [value.device.type for parameter in parameters for value in optimizer.state[parameter].values()]
+    assert {parameter.device.type for parameter in parameters} == set(kept) == {"meta"}

@@ -22,7 +22,7 @@ from trainer.model import Detector, Head
 from trainer.normalise import normalise
 from trainer.preprocess import decode
 from trainer.ranks import Ranks
-from trainer.robustness import QUALITIES, RESOLUTIONS, check, robustness_files, steps, subset, sweep
+from trainer.robustness import QUALITIES, RESOLUTIONS, check, faces, robustness_files, steps, subset, sweep
 from trainer.sweeps import Robustness
 from trainer.views import apply
 
@@ -174,6 +174,17 @@ class TestSubset:
         assert subset(many, None) == many
 
 
+class TestFaces:
+    def test_only_fakes_can_be_no_faces_as_in_an_evaluation(self) -> None:
+        kinds = [(fake, content) for fake in (False, True) for content in ("", "face", "nonface")]
+        made = [
+            Example(Path(f"{n}"), fake, "e", "eval", f"{n}", f"{n}", {"content": content})
+            for n, (fake, content) in enumerate(kinds)
+        ]
+
+        assert faces(made) == made[:5]
+
+
 class TestTooLittle:
     def test_too_few_reals_are_an_error_that_names_value_and_limit(self, examples: list[Example]) -> None:
         with pytest.raises(
@@ -222,6 +233,17 @@ class TestFiles:
         assert found.manifest_sha256 == hashlib.sha256(manifest.read_bytes()).hexdigest()
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["robustness.json"]
         assert json.loads(written.read_text())["rows"][0]["kind"] == "native"
+
+    def test_what_engines_made_that_is_no_face_is_left_out_before_any_is_drawn(
+        self, manifest: Path, small: Detector, card: Card, tmp_path: Path
+    ) -> None:
+        header, *rows = manifest.read_text().splitlines()
+        table = [f"{header},content", *(f"{row},{'non-face' if 'weak' in row else ''}" for row in rows)]
+        manifest.write_text("\n".join(table) + "\n")
+        checkpoint.save(small, card, tmp_path / "c.safetensors")
+
+        with pytest.raises(ManifestError, match="needs AI-generated pictures in split eval"):
+            robustness_files(tmp_path / "c.safetensors", manifest, tmp_path, 0.5, tmp_path / "cache", "cpu")
 
     def test_too_small_a_limit_is_refused_before_anything_is_embedded(
         self, manifest: Path, small: Detector, card: Card, tmp_path: Path

@@ -14,7 +14,7 @@ from trainer import weights
 from trainer.errors import WeightsError
 from trainer.model import Detector, Head, build_backbone
 from trainer.preprocess import SIZE
-from trainer.weights import LITE1, Weighted, digest, fill, load_backbone
+from trainer.weights import LITE1, Weighted, architecture, digest, fill, load_backbone
 
 LITE1_SHA256 = "0f8c24b844783017f2709fa5d9515d2e34ad2d4799b12bf79ca0fb3462ac1e70"
 #: Places of Lite1's embedding of `gradient`, and what stands there.
@@ -220,3 +220,10 @@ class TestDigest:
         norm.num_batches_tracked = torch.tensor(7)
 
         assert digest(norm) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [(LITE1, LITE1), ("test_efficientnet.r160_in1k", "test_efficientnet")], ids=["bare", "tagged"]
+)
+def test_an_architecture_is_known_by_its_name_without_the_weights_tag(name: str, expected: str) -> None:
+    assert architecture(build_backbone(name)) == expected
