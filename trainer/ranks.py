@@ -75,15 +75,18 @@ def _join(device: torch.device, rank: int, size: int) -> Heartbeat:
     """NCCL on CUDA, gloo on the CPU."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
-    return Heartbeat(_meeting_place(), rank, size)
+    kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # else rank 0 makes one, of its own
+    store = _meeting_place("group") if kept else None
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
+    return Heartbeat(_meeting_place("unmask"), rank, size)
 
 
-def _meeting_place() -> PrefixStore:
-    """Where ranks count who has come, from nothing at each attempt: torchrun keeps one store for all of them."""
+def _meeting_place(what: str) -> PrefixStore:
+    """Where ranks find each other, empty at each attempt: torchrun keeps one store, addresses of the dead included."""
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return PrefixStore(f"unmask/{attempt}", TCPStore(host, port, is_master=False))
+    return PrefixStore(f"{what}/{attempt}", TCPStore(host, port, is_master=False, timeout=TIMEOUT))
 
 
 def device_of(name: str) -> torch.device:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, says the documentation
+from torch import distributed as dist
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]  # public, says the documentation
 
 from trainer import ranks
 from trainer.errors import TrainerError
@@ -27,7 +28,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> TCPStore:
 def met(monkeypatch: pytest.MonkeyPatch, attempt: str, rank: int) -> bool:
     """Whether this rank of two, asked to stop where it would wait, finds the other one at their first meeting."""
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", attempt)
-    heartbeat = Heartbeat(ranks._meeting_place(), rank, 2)  # noqa: SLF001 - the rest of it joins a process group
+    heartbeat = Heartbeat(ranks._meeting_place("unmask"), rank, 2)  # noqa: SLF001 - the rest of it joins a process group
     try:
         return heartbeat.meet(lambda: True)
     finally:
@@ -39,6 +40,18 @@ def test_who_came_in_an_attempt_before_has_not_come_in_this_one(monkeypatch: pyt
     came = [met(monkeypatch, attempt, rank) for attempt in ("0", "1") for rank in (0, 1)]
 
     assert came == [False, True, False, True]
+
+
+@pytest.mark.usefixtures("store")
+def test_addresses_of_an_attempt_before_are_not_found_in_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[Store] = []
+    monkeypatch.setattr(dist, "init_process_group", lambda _backend, *, store, **_: groups.append(store))
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    for attempt in ("0", "1"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", attempt)
+        ranks._join(torch.device("cpu"), 0, 2).stop()  # noqa: SLF001 - `joined` would need a group that is there
+
+    assert [group.add("address", 1) for group in groups] == [1, 1]
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])
