@@ -26,6 +26,11 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 USERS = Path(__file__).parents[1] / "deploy" / "redis" / "users.acl"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes first: at the end nobody waits for it, for short tests can be taken over."""
+    items.sort(key=lambda item: not {"chaos", "integration"}.intersection(item.path.parts))
+
+
 @pytest.fixture(scope="session")
 def photo() -> Path:
     """A real photograph that we may show: Rear Admiral Grace Hopper (public domain), 512×600 JPEG."""

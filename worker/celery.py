@@ -31,6 +31,8 @@ app.conf.update(
         # A crashed worker's messages come back within seconds, not after 100 (kombu >= 5.7).
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
+        # Whoever dies while it brings them back (or whose broker does) holds up the next for so long, not for 300 s.
+        "unacked_mutex_expire": 10,
         # Without a socket timeout kombu's health checks never run, and a silent broker is waited for without end.
         "socket_timeout": 30,
         "socket_connect_timeout": 5,

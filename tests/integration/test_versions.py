@@ -156,6 +156,7 @@ def platform(
     return found
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # it takes minutes
 def test_a_shadow_is_promoted_and_rolled_back_under_load_and_no_image_is_scored_by_neither(platform: Platform) -> None:
     first, second = (row["id"] for row in platform.unmask("model", "list"))
     with platform.worker(), platform.uploads():
@@ -218,6 +219,7 @@ def test_what_a_threshold_flags_later_is_clustered_too_once_a_worker_has_nothing
     assert {row["account"] for row in platform.unmask("cases", "clusters")} == names
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # it takes minutes
 def test_a_rescore_is_killed_and_resumed_and_a_flag_is_computed_again(platform: Platform) -> None:
     first, second = (row["id"] for row in platform.unmask("model", "list"))
     for _ in range(2 * PHOTOS):

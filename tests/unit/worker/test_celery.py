@@ -44,6 +44,13 @@ def test_a_message_is_not_handed_to_somebody_else_while_its_image_is_in_hand() -
     assert app.conf.broker_transport_options["visibility_timeout"] == WorkerSettings().visibility_timeout_s
 
 
+@pytest.mark.usefixtures("broker")
+def test_whoever_dies_while_it_brings_messages_back_holds_up_the_next_for_seconds() -> None:
+    with app.connection() as connection:
+        channel: Any = connection.default_channel
+        assert channel.unacked_mutex_expire == 10
+
+
 def test_the_broker_comes_from_the_settings_and_its_url_may_be_a_secret_file(tmp_path: Path) -> None:
     (tmp_path / "broker").write_text("redis://:secret@elsewhere:6380/2\n")
     program = "from worker.celery import app; print(app.conf.broker_url)"
