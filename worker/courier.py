@@ -111,7 +111,7 @@ class Courier(Beside):
                 str(self._settings.webhook_url),
                 data=body.encode(),
                 headers=signed(message.id, body, datetime.now(UTC), self._settings.webhook_secret or ""),
-                timeout=Timeout(total=timeout_s, connect=timeout_s, read=timeout_s),  # type: ignore[arg-type]  # it may be
+                timeout=Timeout(total=timeout_s, connect=timeout_s, read=timeout_s),  # type: ignore[arg-type]  # so say its docs
                 allow_redirects=False,  # whoever moves says so by a new URL
                 stream=True,  # what it says is of no interest, however long it is
             )
