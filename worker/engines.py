@@ -4,6 +4,7 @@ Both give the same scores to 1e-4: a worker checks that on pictures that it make
 """
 
 import importlib.util
+import logging
 import os
 import sys
 import warnings
@@ -18,6 +19,9 @@ from torch import Tensor, nn
 from trainer.model import Detector
 from trainer.preprocess import SIZE, Pixels
 from worker.errors import ScoringError, UsageError
+from worker.folding import folded
+
+log = logging.getLogger(__name__)
 
 Name = Literal["auto", "eager", "openvino"]
 
@@ -45,7 +49,7 @@ def start(name: Name, detector: Detector, device: torch.device) -> Engine:
     if name == "auto":
         name = "openvino" if device.type == "cpu" and _installed() else "eager"
     if name == "eager":
-        return Eager(detector, device)
+        return _eager(detector, device)
     if device.type != "cpu":
         raise UsageError(f"UNMASK_ENGINE=openvino runs on a CPU, not on {device}")
     if not _installed():
@@ -53,6 +57,20 @@ def start(name: Name, detector: Detector, device: torch.device) -> Engine:
     compiled = OpenVino(detector)
     check(compiled, Eager(detector, device))
     return compiled
+
+
+def _eager(detector: Detector, device: torch.device) -> Engine:
+    """Folded on a CPU, where that makes 1.13 times the images a second; on a GPU nobody has measured it yet."""
+    plain = Eager(detector, device)
+    if device.type != "cpu":
+        return plain
+    quicker = Eager(folded(detector), device)
+    try:
+        check(quicker, plain)
+    except ScoringError as error:  # a network that runs in another order than it is written down in
+        log.warning("batch normalisations are not folded: %s", error)
+        return plain
+    return quicker
 
 
 def check(engine: Engine, reference: Engine) -> None:

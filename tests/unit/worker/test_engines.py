@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from trainer.checkpoint import SHIPPED, load
-from trainer.model import Detector, Head
+from trainer.model import Detector, Head, build_backbone
 from trainer.preprocess import Pixels, decode
 from worker import engines
 from worker.engines import Eager, OpenVino
 from worker.errors import ScoringError, UsageError
+from worker.folding import folded
 
 CPU = torch.device("cpu")
 
@@ -44,6 +46,55 @@ def test_a_score_does_not_depend_on_the_batch(name: engines.Name, detector: Dete
     together = engine.scores(pictures * 2)
 
     assert together == pytest.approx(np.concatenate([engine.scores([one]) for one in pictures * 2]), abs=1e-5)
+
+
+def test_on_a_cpu_no_batch_normalisation_is_left_and_the_scores_are_the_same(
+    detector: Detector, pictures: list[Pixels]
+) -> None:
+    expected = Eager(detector, CPU).scores(pictures)
+
+    quicker = folded(detector)
+
+    assert not [module for module in quicker.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert Eager(quicker, CPU).scores(pictures) == pytest.approx(expected, abs=1e-5)
+    assert [module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)], "it is a copy"
+
+
+def test_b1_is_folded_too_and_scores_the_same(pictures: list[Pixels]) -> None:
+    torch.manual_seed(0)
+    b1 = Detector(build_backbone("efficientnet_b1"), Head(1280), (0.5,) * 3, (0.25,) * 3)
+    expected = Eager(b1, CPU).scores(pictures[:1])
+
+    quicker = folded(b1)
+
+    assert not [module for module in quicker.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert Eager(quicker, CPU).scores(pictures[:1]) == pytest.approx(expected, abs=1e-5)
+
+
+class Backwards(nn.Module):
+    """Runs its parts in another order than they are written down in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.Conv2d(3, 3, 1)
+        self.first = nn.BatchNorm2d(3)
+        nn.init.uniform_(self.first.weight)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        mixed: torch.Tensor = self.second(self.first(pixels) ** 2)
+        return mixed.mean((2, 3))
+
+
+def test_a_network_that_folding_would_change_is_served_as_it_is(
+    pictures: list[Pixels], caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    odd = Detector(Backwards(), Head(3), (0.5,) * 3, (0.5,) * 3)
+
+    engine = engines.start("eager", odd, CPU)
+
+    assert engine.scores(pictures).tolist() == Eager(odd, CPU).scores(pictures).tolist()
+    assert "batch normalisations are not folded: engine eager-fp32 differs" in caplog.text
 
 
 def test_an_engine_with_other_scores_is_refused(detector: Detector) -> None:
