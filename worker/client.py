@@ -20,12 +20,11 @@ from sqlalchemy.orm import Session, SessionTransaction
 from db import images
 from db.images import NewImage, check_new_id, showable, storable
 from worker.celery import app
+from worker.messages import FULFIL_REQUESTS, SCORE_IMAGES
 from worker.settings import BrokerSettings
 
 log = logging.getLogger(__name__)
 
-SCORE_IMAGES = "worker.score_images"
-FULFIL_REQUESTS = "worker.fulfil_requests"
 #: Images in one message: a lone upload is a message of its own, a backfill's share one.
 IDS_PER_MESSAGE = 32
 #: Characters in a URL or path.

@@ -21,6 +21,11 @@ from db.images import check_id
 
 log = logging.getLogger(__name__)
 
+SCORE_IMAGES = "worker.score_images"
+FULFIL_REQUESTS = "worker.fulfil_requests"
+INGEST_IMAGE = "worker.ingest_image"
+#: What they ask for is on record, and is sent again by the sweeper until it is done.
+ON_RECORD = {SCORE_IMAGES, FULFIL_REQUESTS}
 #: Ids in one message, and characters in a message's body; more is a mistake or an attack.
 MAX_IDS = 1000
 MAX_BODY = 1_000_000

@@ -43,7 +43,8 @@ class BrokerSettings(Environment):
     broker_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)  # it may hold a password
     #: After so long without a score an image is sent again.
     resend_s: PositiveFloat = 60.0
-    #: Longer than an image may be in hand; past it Redis hands a message to somebody else as well. The same for all.
+    #: Longer than an image may be in hand; past it Redis hands a message of `worker.ingest_image` to somebody else as
+    #: well (of all others the row is sent again). The same for all.
     visibility_timeout_s: PositiveFloat = 600.0
 
 

@@ -3,8 +3,8 @@
 from db.errors import ConflictError
 from worker import process, requests
 from worker.celery import app
-from worker.client import FULFIL_REQUESTS, SCORE_IMAGES, new_image
-from worker.messages import check_ids, check_numbers, refusals
+from worker.client import new_image
+from worker.messages import FULFIL_REQUESTS, INGEST_IMAGE, SCORE_IMAGES, check_ids, check_numbers, refusals
 
 
 @app.task(name=SCORE_IMAGES, ignore_result=True)
@@ -13,7 +13,7 @@ def score_images(image_ids: list[str]) -> None:
     process.service().score(check_ids("image_ids", image_ids))
 
 
-@app.task(name="worker.ingest_image", ignore_result=True)
+@app.task(name=INGEST_IMAGE, ignore_result=True)
 def ingest_image(image_id: str, account_id: str, url: str, policy: str = "default") -> None:
     """Add one image and score it: for senders without a database. Until its row exists nothing protects the message."""
     service = process.service()

@@ -12,18 +12,38 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.transport.virtual import QoS as Bookkeeping
 from redis import SSLConnection
 
-from worker.messages import MessageError, check, refusals
+from worker.messages import ON_RECORD, MessageError, check, refusals
 
 
 class QoS(redis.QoS):
-    """What is acknowledged is out of hand, also when the broker cannot be told: it comes again, and is found done.
+    """Keeps in Redis what a worker has in hand only where nothing else keeps it: images that have no row yet.
 
-    kombu 5.7 would keep it in hand for ever. A worker all of whose messages end while the broker is away would then ask
-    for no more of them, and never notice that its connection is gone.
+    For all others the row is the record, and the sweeper sends it again long before Redis would. What it saves of an
+    image's cost: 0.2 ms of the worker's processor, and four of Redis's six commands.
+
+    What is acknowledged is out of hand, also when the broker cannot be told: it comes again, and is found done. kombu
+    5.7 would keep it in hand for ever. A worker all of whose messages end while the broker is away would then ask for
+    no more of them, and never notice that its connection is gone.
     """
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._kept: set[str] = set()
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Take a message in hand."""
+        if message.headers.get("task") in ON_RECORD:
+            Bookkeeping.append(self, message, delivery_tag)
+            return
+        self._kept.add(delivery_tag)
+        super().append(message, delivery_tag)
+
     def ack(self, delivery_tag: str) -> None:
-        """Tell the broker."""
+        """Tell the broker, if it was told before."""
+        if delivery_tag not in self._kept:
+            Bookkeeping.ack(self, delivery_tag)
+            return
+        self._kept.discard(delivery_tag)
         try:
             super().ack(delivery_tag)
         except Exception:

@@ -30,7 +30,7 @@ from worker.messages import Refusals, check, check_numbers
 from worker.transport import Transport
 
 PATIENCE_S = 60
-QUEUE = "unmask:unmask"
+QUEUE, UNACKED = "unmask:unmask", "unmask:unacked"
 
 
 @pytest.fixture
@@ -70,6 +70,13 @@ def made(url: str, scored: queue.Queue[list[str]], wait: Callable[[], object] = 
     @made.task(name="worker.score_images", ignore_result=True, shared=False)
     def score_images(image_ids: list[str]) -> None:
         scored.put(image_ids)
+        wait()
+
+    @made.task(name="worker.ingest_image", ignore_result=True, shared=False)
+    def ingest_image(image_id: str, account_id: str, url: str) -> None:
+        assert account_id
+        assert url
+        scored.put([image_id])
         wait()
 
     return made
@@ -185,7 +192,7 @@ def test_hostile_messages_are_refused_and_counted_and_the_next_good_one_is_done(
             client.lpush(QUEUE, raw(sent))
         celery.send_task("worker.score_images", args=[["good"]])
         assert scored.get(timeout=PATIENCE_S) == ["good"]
-        wait_until(lambda: client.llen(QUEUE) == 0 and client.hlen("unmask:unacked") == 0)
+        wait_until(lambda: client.llen(QUEUE) == 0 and client.hlen(UNACKED) == 0)
 
     expected = [reason for _, reason in HOSTILE.values()]
     assert refusals.counts == {reason: expected.count(reason) for reason in set(expected)}
@@ -224,22 +231,49 @@ def test_a_control_message_stops_nothing(broker_url: str, scored: queue.Queue[li
 # A broker that goes away
 
 
+@pytest.mark.parametrize(
+    ("task", "arguments", "told"),
+    [("worker.score_images", [["before"]], 0), ("worker.ingest_image", ["before", "account", "a.jpg"], 2)],
+)
 def test_a_worker_whose_messages_all_end_while_the_broker_is_away_asks_for_more(
-    port: int, scored: queue.Queue[list[str]], caplog: pytest.LogCaptureFixture
+    task: str,
+    arguments: list[Any],
+    told: int,
+    port: int,
+    scored: queue.Queue[list[str]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     ended = threading.Event()
     first = ValkeyServer(port=port, save="")
     first.start()
     with working(f"redis://127.0.0.1:{port}/0", scored, ended.wait) as celery:
         for _ in range(2):  # as many as it takes in hand
-            celery.send_task("worker.score_images", args=[["before"]])
+            celery.send_task(task, args=arguments)
         assert [scored.get(timeout=PATIENCE_S) for _ in range(2)] == [["before"]] * 2
         first.terminate()
         ended.set()
-        wait_until(lambda: caplog.text.count("Couldn't ack") == 2)
+        wait_until(lambda: caplog.text.count("Couldn't ack") == told)
         with ValkeyServer(port=port, save=""):
             celery.send_task("worker.score_images", args=[["after"]])
             assert scored.get(timeout=PATIENCE_S) == ["after"]
+
+
+# What is in hand
+
+
+def test_redis_keeps_what_is_in_hand_only_where_no_row_does(broker_url: str, scored: queue.Queue[list[str]]) -> None:
+    ended = threading.Event()
+    with working(broker_url, scored, ended.wait) as celery, Redis.from_url(broker_url) as client:
+        celery.send_task("worker.score_images", args=[["on record"]])
+        assert scored.get(timeout=PATIENCE_S) == ["on record"]
+        assert client.hlen(UNACKED) == 0
+
+        celery.send_task("worker.ingest_image", args=["new", "account", "a.jpg"])
+        assert scored.get(timeout=PATIENCE_S) == ["new"]
+        assert client.hlen(UNACKED) == 1
+
+        ended.set()
+        wait_until(lambda: client.hlen(UNACKED) == 0)
 
 
 # Users
@@ -254,7 +288,7 @@ def test_the_main_job_runs_as_a_user_that_can_do_no_more(
         uploader.close()
         assert scored.get(timeout=PATIENCE_S) == ["a"]
         with Redis.from_url(guarded("unmask_worker")) as client:
-            wait_until(lambda: client.hlen("unmask:unacked") == 0)
+            wait_until(lambda: client.hlen(UNACKED) == 0)
 
 
 @pytest.mark.parametrize(
