@@ -20,6 +20,7 @@ from db.schema import Image, Request
 from db.session import Database
 from worker.celery import app
 from worker.client import send, send_requests
+from worker.errors import BrokerError
 from worker.settings import WorkerSettings
 from worker.sweeper import LOCK, Senders, Sweeper, sweep, waiting
 
@@ -184,6 +185,19 @@ def test_messages_that_wait_are_counted(broker: str) -> None:
     assert waiting(app) == 0
     send([f"{number}" for number in range(100)])
     assert waiting(app) == 4
+
+
+def test_they_are_counted_again_when_the_broker_is_back(port: int, point_app: Callable[[str], None]) -> None:
+    point_app(f"redis://127.0.0.1:{port}/0")
+    with ValkeyServer(port=port, save=""):
+        assert waiting(app) == 0
+    with pytest.raises(BrokerError, match=f"127.0.0.1:{port}.* cannot be reached"):
+        waiting(app)
+    with ValkeyServer(port=port, save=""):
+        assert waiting(app) == 0
+        with Redis(port=port) as client:
+            client.lpush("unmask:unmask", "a message")
+        assert waiting(app) == 1
 
 
 # The thread
