@@ -30,6 +30,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
         monkeypatch.setattr(hooked, "excepthook", hooked.excepthook)
     stream = io.StringIO()
     root.handlers = []  # pytest's own would be closed
+    logging.captureWarnings(capture=False)  # Celery's worker, in a test before, leaves it on and deaf
     logs.configure(LogSettings(log_format="json"), stream=stream)
     yield stream
     logging.captureWarnings(capture=False)
