@@ -65,6 +65,7 @@ class Service:
         self._broken = broken
         self._held: set[str] = set()
         self._begun: set[str] = set()
+        self._suspects: set[str] = set()
         self._moved = False
         self._looks = looks.available()
         self._tally = Tally(settings.log_images_per_s)
@@ -119,15 +120,16 @@ class Service:
             images.release(session, list(self._held), self.owner, lost=lost)
 
     def renew(self) -> None:
-        """Keep what is in hand and not begun, which others would take for lost; what was begun has its lease to end.
+        """Keep what others would take for lost: what is not begun, and suspects in line for their decoder.
 
-        Where nothing has come to an end since the last time, others may well take it.
+        That decoder's limits end it. What else was begun has its lease to end; and where nothing has come to an end
+        since the last time, others may well take what is not begun.
         """
-        waiting = self._held - self._begun
         moved, self._moved = self._moved, False
-        if waiting and moved and not self._given_up.is_set():
+        kept = self._suspects | (self._held - self._begun if moved else set())
+        if kept and not self._given_up.is_set():
             with self.database.writing() as session:
-                images.renew(session, waiting, self.owner, self.settings.lease_s)
+                images.renew(session, kept, self.owner, self.settings.lease_s)
 
     def watch(self) -> None:
         """End this worker where a decode hangs: others wait behind it, and the loop that says it lives goes round.
@@ -225,7 +227,7 @@ class Service:
             data = self.fetcher.fetch(job.url)
         suspect = job.losses > 0  # a worker was lost while it had this one in hand
         with stages.timed("decode"):
-            picture = self.isolation.decode(data) if suspect else self._decode(data)
+            picture = self._decode_alone(job.image_id, data) if suspect else self._decode(data)
         domain.check(picture, self.models.pair.active.scorer.card, self.settings.min_side)
         return data, picture
 
@@ -237,6 +239,13 @@ class Service:
                 return decode(data)
             finally:
                 del self._decodes[me]
+
+    def _decode_alone(self, image_id: str, data: bytes) -> Picture:
+        self._suspects.add(image_id)
+        try:
+            return self.isolation.decode(data)
+        finally:
+            self._suspects.discard(image_id)
 
     def _record(self, batch: list[Ended]) -> list[None]:
         """One transaction for a batch."""

@@ -4,6 +4,7 @@ from tests.chaos.fault import Fault
 from tests.chaos.kinds import LYING, SERVED, SLOW, poisoned
 from tests.chaos.worker_faults import KILLED
 from tests.chaos.world import World
+from worker.ending import BROKEN
 
 
 def _go_on(world: World) -> None:
@@ -47,4 +48,4 @@ LYING_HOST = Fault("photo host: lies, resets, busy, endless", _go_on, 2, 1, mix=
 AWAY = Fault("photo host: away", _away, 2, mix=SERVED)
 KILLER = Fault("photo: kills its decoder", _killer, 3, 1, mix=SERVED, excused=frozenset({KILLED}))
 HOG = Fault("photo: takes all of its decoder's memory", _hog, 1, mix=SERVED, excused=frozenset({KILLED}))
-SLEEPER = Fault("photo: its decoder never ends", _sleeper, 1, mix=SERVED)
+SLEEPER = Fault("photo: its decoder never ends", _sleeper, 1, mix=SERVED, excused=frozenset({BROKEN}))

@@ -92,9 +92,10 @@ def _suffer(made: World, database: str, fault: Fault, times: int) -> Row:
 
 def _limit_deaths(made: World, fault: Fault, deaths: int) -> None:
     """One poison image costs at most ``MAX_ATTEMPTS`` restarts."""
-    poison = sum(image_id.startswith(("killer.", "hog.")) for image_id in made.uploads.committed) * MAX_ATTEMPTS
-    if fault.name.startswith("photo:") and deaths > poison:
-        made.pool.surprises.append(f"{deaths} workers died of poison, and not at most {poison}")
+    poison = sum(image_id.startswith(("killer.", "hog.", "sleeper.")) for image_id in made.uploads.committed)
+    limit = poison * MAX_ATTEMPTS
+    if fault.name.startswith("photo:") and deaths > limit:
+        made.pool.surprises.append(f"{deaths} workers died of poison, and not at most {limit}")
 
 
 def _end(made: World, database: str) -> Row:

@@ -143,27 +143,40 @@ def test_a_suspect_gets_the_score_that_it_would_have_had(database: Database, ser
     assert image_of(database, "a").losses == 1
 
 
-def test_a_suspect_that_kills_its_decoder_fails_alone_after_its_tries(
-    database: Database, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plug = tmp_path / "plug"
+@pytest.fixture
+def poison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, bytes], None]:
+    """Have a photo kill the child that opens it ("die now!"), or hold it up while a file "gate" exists ("wait...")."""
+    gate, plug = str(tmp_path / "gate"), tmp_path / "plug"
     plug.mkdir()
     (plug / "sitecustomize.py").write_text(
-        textwrap.dedent("""
-            import os, signal
+        textwrap.dedent(f"""
+            import os, signal, time
             from PIL import Image
             opened = Image.open
 
             def open_(file, *args, **options):
                 if file.getvalue().endswith(b"die now!"):
                     os.kill(os.getpid(), signal.SIGKILL)
+                while file.getvalue().endswith(b"wait...") and os.path.exists({gate!r}):
+                    time.sleep(0.01)
                 return opened(file, *args, **options)
 
             Image.open = open_
         """)
     )
     monkeypatch.setenv("PYTHONPATH", str(plug))  # the child's: this process's Pillow is as it was
-    (tmp_path / "b.jpg").write_bytes((tmp_path / "b.jpg").read_bytes() + b"die now!")
+
+    def add(image_id: str, order: bytes) -> None:
+        with (tmp_path / f"{image_id}.jpg").open("ab") as file:
+            file.write(order)
+
+    return add
+
+
+def test_a_suspect_that_kills_its_decoder_fails_alone_after_its_tries(
+    database: Database, service: Service, poison: Callable[[str, bytes], None]
+) -> None:
+    poison("b", b"die now!")
     put(database, "a", "b")
     lose(database, "a", "b")
     service.score(["a", "b"])
@@ -173,6 +186,34 @@ def test_a_suspect_that_kills_its_decoder_fails_alone_after_its_tries(
         session.execute(text("UPDATE images SET lease_until = NULL"))
     service.score(["b"])
     assert (image_of(database, "b").state, image_of(database, "b").attempts) == ("failed", 3)
+
+
+def test_a_suspect_is_not_taken_for_lost_while_its_decoder_has_it_and_nothing_else_moves(
+    database: Database,
+    service: Service,
+    poison: Callable[[str, bytes], None],
+    tmp_path: Path,
+    later: Callable[..., "Future[None]"],
+) -> None:
+    poison("b", b"wait...")
+    gate = tmp_path / "gate"
+    gate.touch()
+    put(database, "b")
+    lose(database, "b")
+    scored = later(service.score, ["b"])
+    until(lambda: image_of(database, "b").lease_owner == service.owner)
+    with database.writing() as session:
+        session.execute(text("UPDATE images SET lease_until = created_at"))
+
+    def is_kept() -> bool:
+        service.renew()
+        row = image_of(database, "b")
+        return row.lease_until is not None and row.lease_until > row.created_at
+
+    until(is_kept)
+    gate.unlink()
+    scored.result(PATIENCE_S)
+    assert score_of(database, "b") is not None
 
 
 # The database
