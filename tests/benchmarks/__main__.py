@@ -7,6 +7,7 @@ the same figures as JSON.
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,8 +26,9 @@ def bench(names: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     found: list[Measured] = []
     for name in names or NAMES:
-        click.echo(f"{name} ...", err=True)
+        begun = time.monotonic()
         found += import_module(f"tests.benchmarks.bench_{name}").measure()
+        click.echo(f"{name}: {time.monotonic() - begun:.0f} s", err=True)
     click.echo(table(found))
     if path := os.environ.get("BENCH_JSON"):
         write(found, Path(path))
