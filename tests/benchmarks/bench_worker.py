@@ -1,8 +1,8 @@
 """A worker behind its queue, from the upload to the score in SQL: against the bare loop, and against other servers.
 
-Photos by path, 32 in flight, 16 a batch, one image a message; against the bare loop also from a backlog. Engine by
-engine, both sides with the same one; peers have PyTorch, as "eager" has. The best of them beside that is the one that
-the other engine is measured beside.
+Photos by path, 16 a batch, one image a message: a backlog against the bare loop, and 32 in flight against peers. The
+bare loop has the same engine; peers have PyTorch, as "eager" has, and the best of them beside that is the one that the
+other engine is measured beside.
 """
 
 import time
@@ -49,18 +49,16 @@ def _engine(place: Stand, engine: str, rivals: Sequence[str]) -> tuple[list[Meas
     """What was found, and the best of the rivals."""
     key = ENGINES[engine]
     with _contest(place, engine) as (ours, loop):
-        rounds = in_turns(lambda: (ours.backlog(IMAGES), ours.cost(IMAGES)), lambda: loop.cost(IMAGES), ROUNDS)
+        rounds = in_turns(lambda: ours.backlog(IMAGES), lambda: loop.cost(IMAGES), ROUNDS)
         beside, best = _peers(place, engine, lambda: ours.cost(PEER_IMAGES), rivals) if rivals else ([], [])
         memory_mb = peak_mb(ours.pid)
-    rates = [(backlog.rate, alone.rate) for (backlog, _), alone in rounds]
-    uploading = [(beside_uploads.rate, alone.rate) for (_, beside_uploads), alone in rounds]
-    costs = [(backlog.cpu_ms, alone.cpu_ms) for (backlog, _), alone in rounds]
+    rates = [(backlog.rate, alone.rate) for backlog, alone in rounds]
+    costs = [(backlog.cpu_ms, alone.cpu_ms) for backlog, alone in rounds]
     name = f"worker, {engine}"
     found = [
         average(name, "images/s", [one for one, _ in rates], key=f"images_per_s{key}"),
         average(f"bare loop, {engine}", "images/s", [two for _, two in rates], key=f"bare_images_per_s{key}"),
         ratio(f"{name}: images/s of the bare loop", rates, _TO_BARE, f"ratio_to_bare{key}"),
-        ratio(f"{name}: the same while uploads take of its cores", uploading, key=f"ratio_to_bare_uploading{key}"),
         ratio(f"{name}: processor time of the bare loop", costs, key=f"cpu_ratio_to_bare{key}"),
         *beside,
         Measured(f"worker, {engine}: memory at its peak", memory_mb, "MB", limit="≤ 1300 MB", key=f"peak_mb{key}"),
