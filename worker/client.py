@@ -17,11 +17,11 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from db import images
-from db.images import NewImage, check_new_id, showable, storable
+from db.work import images
+from db.work.images import NewImage, check_new_id, showable, storable
 from worker.celery import app
-from worker.messages import FULFIL_REQUESTS, SCORE_IMAGES
-from worker.settings import BrokerSettings
+from worker.broker.messages import FULFIL_REQUESTS, SCORE_IMAGES
+from worker.core.settings import BrokerSettings
 
 log = logging.getLogger(__name__)
 

@@ -18,13 +18,16 @@ from typing import Any
 import click
 from sqlalchemy import func, select
 
-from db import images, people, pictures, sign_ins, thresholds, versions
+from db.access import people, sign_ins
+from db.models import versions
+from db.policy import thresholds
+from db.work import images, pictures
 from db.output import emit
 from db.schema import Case, Flag, Image, Score
-from db.session import Database
+from db.store.session import Database
 from db.settings import actor
-from trainer.card import Card
-from trainer.checkpoint import SHIPPED
+from trainer.detector.card import Card
+from trainer.detector.checkpoint import SHIPPED
 from worker.embedded import broker
 
 HOME = Path("var/demo")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.errors import BrokerError
+from worker.core.errors import BrokerError
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from dataclasses import asdict
 
 import click
 
-from db import accounts
+from db.privacy import accounts
 from db.cli import open_database
 from db.output import emit, json_option
-from db.pseudonyms import Pseudonyms, PseudonymSettings
+from db.privacy.pseudonyms import Pseudonyms, PseudonymSettings
 
 
 @click.group()

@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from db import cases
+from db.review import cases
 from db.cli import open_database
-from db.lookalikes import MAX_BITS, clusters
+from db.review.lookalikes import MAX_BITS, clusters
 from db.output import emit, emit_json, json_option
 from db.schema import CASE_STATES, Case
 

@@ -4,12 +4,12 @@ import ipaddress
 
 import click
 
-from db import people, sign_ins
+from db.access import people, sign_ins
 from db.cli import open_database
 from db.console.settings import ConsoleSettings
 from db.errors import SettingsError
-from db.review_settings import ReviewSettings
-from db.session import Database
+from db.review.review_settings import ReviewSettings
+from db.store.session import Database
 
 
 @click.command()

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from db import versions
+from db.models import versions
 from db.cli import open_database
-from db.drift import DayLine, Days, first_week
-from db.drift import drift as read_drift
+from db.quality.drift import DayLine, Days, first_week
+from db.quality.drift import drift as read_drift
 from db.errors import DbError
 from db.output import emit, json_option
 from db.schema import ModelVersion

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from db import failures
+from db.work import failures
 from db.cli import open_database
-from db.failures import Kind
+from db.work.failures import Kind
 from db.output import emit, emit_json, json_option
 from db.schema import Image
 from db.settings import actor

@@ -5,9 +5,9 @@ from typing import Any
 import click
 
 from db.cli import open_database
-from db.intervals import Estimate
-from db.live import LiveLine
-from db.live import live as measured
+from db.stats.intervals import Estimate
+from db.quality.live import LiveLine
+from db.quality.live import live as measured
 from db.output import emit, emit_json, json_option
 
 

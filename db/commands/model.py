@@ -2,7 +2,9 @@
 
 import click
 
-from db import changes, plans, promotions, references, thresholds, versions
+from db.models import references, versions
+from db.policy import changes, thresholds
+from db.rollout import plans, promotions
 from db.cli import open_database
 from db.commands.options import budget, confirm_option, reason_option, signed
 from db.commands.show_model import (
@@ -14,8 +16,8 @@ from db.commands.show_model import (
     say_model,
     say_plan,
 )
-from db.comparison import compare
-from db.gate import MAX_DROP
+from db.rollout.comparison import compare
+from db.rollout.gate import MAX_DROP
 from db.output import emit, emit_json, json_option
 
 max_drop_option = click.option(

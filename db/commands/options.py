@@ -2,9 +2,9 @@
 
 import click
 
-from db.changes import Budget
+from db.policy.changes import Budget
 from db.settings import PolicySettings, actor
-from db.signature import Signature
+from db.policy.signature import Signature
 
 policy_option = click.option("--policy", default="default", show_default=True, help="Whose threshold it is.")
 reason_option = click.option("--reason", default="", help="Why, for those who read the history.")

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from db import pauses
+from db.policy import pauses
 from db.cli import open_database
 from db.commands.options import reason_option, signed
 from db.output import emit, json_option

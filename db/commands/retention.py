@@ -2,7 +2,7 @@
 
 import click
 
-from db import retention as periods
+from db.privacy import retention as periods
 from db.cli import open_database
 from db.output import emit, json_option
 

@@ -5,16 +5,17 @@ from typing import Any
 import click
 from sqlalchemy.orm import Session
 
-from db import queue, reviews, samples
-from db.blind import shown_blind
-from db.cases import Order
+from db.quality import samples
+from db.review import queue, reviews
+from db.review.blind import shown_blind
+from db.review.cases import Order
 from db.cli import open_database
 from db.commands.options import signed
 from db.commands.show_case import case_document, say_case
-from db.draws import SIZES, Sizes, draw
+from db.quality.draws import SIZES, Sizes, draw
 from db.output import emit, emit_json, json_option
-from db.review_settings import ReviewSettings
-from db.reviews import DECIDED, Decision
+from db.review.review_settings import ReviewSettings
+from db.review.reviews import DECIDED, Decision
 from db.schema import VERDICTS, Case, Draw, Image
 
 case_argument = click.argument("case_id", type=int, metavar="CASE")

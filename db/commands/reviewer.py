@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from db import audit, people
+from db.access import audit, people
 from db.cli import open_database
 from db.commands.console import new_link
 from db.console.settings import ConsoleSettings
 from db.output import emit, json_option
-from db.passwords import SHORTEST
+from db.access.passwords import SHORTEST
 from db.schema import ROLES, Person
 from db.settings import actor
 

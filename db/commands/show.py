@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from db.changes import AccountLine, Preview
-from db.forecast import Forecast
-from db.intervals import Estimate
+from db.policy.changes import AccountLine, Preview
+from db.policy.forecast import Forecast
+from db.stats.intervals import Estimate
 from db.output import emit
 from db.schema import Threshold
-from db.thresholds import Choice
+from db.policy.thresholds import Choice
 
 #: A person reads so many accounts of a preview; programs get all.
 SHOWN_ACCOUNTS = 20

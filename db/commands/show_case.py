@@ -5,12 +5,12 @@ from typing import Any
 import click
 from sqlalchemy.orm import Session
 
-from db.cases import FlagLine, show_case
+from db.review.cases import FlagLine, show_case
 from db.output import emit, emit_json
-from db.rarity import in_words
-from db.review_settings import ReviewSettings
+from db.models.rarity import in_words
+from db.review.review_settings import ReviewSettings
 from db.schema import Case, ModelVersion
-from db.timeline import timeline
+from db.review.timeline import timeline
 
 
 def case_document(session: Session, case_id: int, *, blind: bool) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from typing import Any
 import click
 
 from db.commands.show import choice_row, preview_document, say_preview
-from db.comparison import Comparison, Differs
-from db.gate import Gate
+from db.rollout.comparison import Comparison, Differs
+from db.rollout.gate import Gate
 from db.output import emit
-from db.plans import Plan
+from db.rollout.plans import Plan
 from db.schema import ModelVersion, Promotion
 
 

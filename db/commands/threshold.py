@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from db import changes, policies, thresholds, versions
-from db.choices import Asked, choose
+from db.models import versions
+from db.policy import changes, policies, thresholds
+from db.policy.choices import Asked, choose
 from db.cli import open_database
 from db.commands.options import budget, confirm_option, policy_option, prevalence_option, reason_option, signed
 from db.commands.show import (
@@ -19,9 +20,9 @@ from db.commands.show import (
     say_thresholds,
     threshold_row,
 )
-from db.forecast import forecast
+from db.policy.forecast import forecast
 from db.output import emit, emit_json, json_option
-from db.rules import rule_for
+from db.policy.rules import rule_for
 
 Command = Callable[..., Any]
 

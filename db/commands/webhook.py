@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from db import deliveries
+from db.work import deliveries
 from db.cli import open_database
 from db.output import emit, json_option
 from db.schema import DELIVERY_STATES, Delivery

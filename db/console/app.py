@@ -21,9 +21,9 @@ from db.console.settings import ConsoleSettings
 from db.console.visit import Console
 from db.console.waiting import Waiting
 from db.console.working import DECIDERS
-from db.review_settings import ReviewSettings
+from db.review.review_settings import ReviewSettings
 from db.schema import ROLES
-from db.session import Database
+from db.store.session import Database
 
 LEAD = ("lead",)
 READ_LOG = ("lead", "auditor")

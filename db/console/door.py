@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db import audit
+from db.access import audit
 from db.console import cookies, form
 from db.console.form import FormError
 from db.console.identity import identify

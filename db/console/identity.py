@@ -4,11 +4,11 @@ from ipaddress import ip_address
 
 from starlette.requests import Request
 
-from db import people, sign_ins
+from db.access import people, sign_ins
 from db.console import cookies
 from db.console.settings import ConsoleSettings
-from db.session import Database
-from db.sign_ins import Signed
+from db.store.session import Database
+from db.access.sign_ins import Signed
 
 
 def identify(database: Database, settings: ConsoleSettings, request: Request) -> Signed | None:

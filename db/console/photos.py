@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from db import dossiers, pictures
+from db.review import dossiers
+from db.work import pictures
 from db.console.scale import Scale, scale
-from db.dossiers import FlaggedPhoto
-from db.pictures import HEATMAP, PHOTO, PictureState
+from db.review.dossiers import FlaggedPhoto
+from db.work.pictures import HEATMAP, PHOTO, PictureState
 
 
 @dataclass(frozen=True, slots=True)

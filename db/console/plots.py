@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from db.console import words
-from db.intervals import Estimate
+from db.stats.intervals import Estimate
 
 #: Pixels that bars and points have; what is below them, for words, is the template's.
 HEIGHT = 120

@@ -7,7 +7,7 @@ by. So the scale is logarithmic in N of "1 in N", and in the score itself only w
 import math
 from dataclasses import dataclass
 
-from db import rarity
+from db.models import rarity
 from db.schema import ModelVersion
 
 

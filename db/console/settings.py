@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, IPvAnyNetwork, PositiveFloat, PositiveInt, model_validator
 
 from db.settings import DatabaseSettings
-from db.sign_ins import LINK_S
-from db.throttle import Patience
+from db.access.sign_ins import LINK_S
+from db.access.throttle import Patience
 
 
 def _split(value: object) -> object:

@@ -14,9 +14,9 @@ from db.console.look import Look
 from db.console.settings import ConsoleSettings
 from db.console.waiting import Waiting
 from db.errors import DeniedError, NotFoundError
-from db.review_settings import ReviewSettings
-from db.session import Database
-from db.sign_ins import Signed
+from db.review.review_settings import ReviewSettings
+from db.store.session import Database
+from db.access.sign_ins import Signed
 
 #: Of the largest number that a row can have.
 _LAST = 2**63 - 1

@@ -3,9 +3,9 @@
 import threading
 import time
 
-from db import queue
-from db.queue import Backlog
-from db.session import Database
+from db.review import queue
+from db.review.queue import Backlog
+from db.store.session import Database
 
 #: Of a console's time, at most a twentieth goes into counting.
 _SHARE = 20

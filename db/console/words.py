@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from db.intervals import Estimate
+from db.stats.intervals import Estimate
 
 _STEPS = ((86_400, "d"), (3600, "h"), (60, "min"))
 

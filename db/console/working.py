@@ -2,12 +2,12 @@
 
 from sqlalchemy.orm import Session
 
-from db.blind import shown_blind
-from db.cases import Order
+from db.review.blind import shown_blind
+from db.review.cases import Order
 from db.console.visit import Visit, digits
 from db.errors import NotFoundError
 from db.schema import Case
-from db.standing import standing
+from db.review.standing import standing
 
 #: Who decides; auditors read.
 DECIDERS = ("reviewer", "lead")

@@ -4,7 +4,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from db.schema import Base
-from db.session import Database
+from db.store.session import Database
 from db.settings import DatabaseSettings
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, Integer, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase
 
-from db.clock import UtcDateTime
+from db.schema.clock import UtcDateTime
 
 ID_LENGTH = 128
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Identity, Index, LargeBinary, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.clock import now
+from db.schema.clock import now
 from db.schema.base import ID_LENGTH, Base, BigId, length, one_of
 
 IMAGE_STATES = ("pending", "scored", "failed", "not_scorable")
@@ -78,7 +78,7 @@ class Preview(Base):
 
 
 class Look(Base):
-    """A flagged photo's perceptual hash, and its mirror image's (see `db.lookalikes`); erased with the account."""
+    """A flagged photo's perceptual hash, and its mirror image's (see `db.review.lookalikes`); erased with the account."""
 
     __tablename__ = "looks"
 
@@ -89,7 +89,7 @@ class Look(Base):
 
 
 class Request(Base):
-    """Work that is asked of workers: see `db.requests`."""
+    """Work that is asked of workers: see `db.work.requests`."""
 
     __tablename__ = "requests"
     __table_args__ = (

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, Identity, Index, LargeBinary, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.clock import now
+from db.schema.clock import now
 from db.schema.base import ID_LENGTH, Base, BigId, length, one_of
 
 VERSION_STATES = ("candidate", "shadow", "active", "retired")
@@ -91,7 +91,7 @@ class ReferenceSet(Base):
     name: Mapped[str] = mapped_column(String(ID_LENGTH))
     version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
     reals: Mapped[int]
-    #: Ascending, as packed by `db.references`: one row, since they are always read whole.
+    #: Ascending, as packed by `db.models.references`: one row, since they are always read whole.
     scores: Mapped[bytes] = mapped_column(LargeBinary)
     #: Where the photos came from, and a digest of which they were: one name stands for one set.
     source: Mapped[str]

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.clock import now
+from db.schema.clock import now
 from db.schema.base import ID_LENGTH, Base, length, one_of
 
 PAUSABLE = ("flagging", "scoring")

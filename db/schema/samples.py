@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Identity, Index, String, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.clock import now
+from db.schema.clock import now
 from db.schema.base import ID_LENGTH, Base, BigId, one_of
 
 STRATA = ("flagged", "below", "unflagged")

@@ -18,8 +18,8 @@ from typing import Any
 
 import click
 
-from trainer.preprocess import Pixels, decode
-from worker.scorer import Scorer
+from trainer.pixels.preprocess import Pixels, decode
+from worker.inference.scorer import Scorer
 
 
 @click.command()

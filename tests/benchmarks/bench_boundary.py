@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 
 from tests.benchmarks import pictures
 from tests.benchmarks.measured import Measured, difference, in_turns, ratio
-from trainer.preprocess import SIZE, decode
-from worker.fetch import Fetcher
-from worker.settings import FetchSettings
+from trainer.pixels.preprocess import SIZE, decode
+from worker.photos.fetch import Fetcher
+from worker.core.settings import FetchSettings
 
 _PHOTOS, _PHOTO_SIZE, _ROUNDS = 24, (1600, 1200), 15
 

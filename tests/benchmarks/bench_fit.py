@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from tests.benchmarks.measured import Measured
-from trainer.allocator import keep_memory
-from trainer.head import Labelled, fit_head
-from trainer.loop import Recipe
-from trainer.snapshot import Snapshot
+from trainer.detector.allocator import keep_memory
+from trainer.fitting.head import Labelled, fit_head
+from trainer.fitting.loop import Recipe
+from trainer.fitting.snapshot import Snapshot
 
 ROWS, WIDTH, STEPS = 20_000, 1280, 500
 

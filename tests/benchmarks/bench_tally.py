@@ -3,16 +3,16 @@
 import io
 import time
 
-from db.images import Job
-from db.scores import Provenance, Scored
-from db.versions import Served
+from db.work.images import Job
+from db.policy.scores import Provenance, Scored
+from db.models.versions import Served
 from tests.benchmarks.measured import Measured
-from worker import logs
-from worker.models import Loaded, Pair
-from worker.outcome import Done, Ended
-from worker.settings import LogSettings
-from worker.stages import Stages
-from worker.tally import Tally
+from worker.telemetry import logs
+from worker.inference.models import Loaded, Pair
+from worker.pipeline.outcome import Done, Ended
+from worker.core.settings import LogSettings
+from worker.pipeline.stages import Stages
+from worker.pipeline.tally import Tally
 
 _IMAGES = 20_000
 _ROUNDS = 7

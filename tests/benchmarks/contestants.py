@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from sqlalchemy import text
 
-from db import images
+from db.work import images
 from tests.benchmarks.cost import Cost, cpu_s
 from tests.benchmarks.stand import PATIENCE_S, Stand
 from tests.chaos.workers import Worker

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from tests.chaos.detector import HALF, card
-from trainer.checkpoint import save
-from trainer.model import HIDDEN, Detector, Head, build_backbone, embedding_size
+from trainer.detector.checkpoint import save
+from trainer.detector.model import HIDDEN, Detector, Head, build_backbone, embedding_size
 
 #: The paper's network; and the quickest of timm's test networks, beside which everything else is easy to see.
 FULL, TINY = "efficientnet_b1", "test_byobnet"

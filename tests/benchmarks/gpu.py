@@ -22,9 +22,9 @@ from torch import Tensor
 from tests.benchmarks import detectors
 from tests.benchmarks.contestants import Uploads
 from tests.benchmarks.stand import Stand, stand
-from trainer.checkpoint import load
-from trainer.model import Detector
-from trainer.preprocess import SIZE
+from trainer.detector.checkpoint import load
+from trainer.detector.model import Detector
+from trainer.pixels.preprocess import SIZE
 
 Way = Callable[[Tensor], Tensor]
 

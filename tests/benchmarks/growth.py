@@ -18,10 +18,12 @@ from typing import Any
 import click
 from sqlalchemy import Integer, bindparam, event, text
 
-from db import images, scores, versions
-from db.images import NewImage
-from db.scores import Provenance, Scored
-from db.session import Database
+from db.models import versions
+from db.policy import scores
+from db.work import images
+from db.work.images import NewImage
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
 from tests.benchmarks import detectors
 from tests.benchmarks.contestants import Uploads
 from tests.benchmarks.stand import stand

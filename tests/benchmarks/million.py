@@ -16,11 +16,11 @@ import click
 import numpy as np
 import torch
 
-from trainer.allocator import keep_memory
-from trainer.cache import Cache, key
-from trainer.head import Labelled, fit_head
-from trainer.loop import Recipe
-from trainer.snapshot import Snapshot
+from trainer.detector.allocator import keep_memory
+from trainer.fitting.cache import Cache, key
+from trainer.fitting.head import Labelled, fit_head
+from trainer.fitting.loop import Recipe
+from trainer.fitting.snapshot import Snapshot
 
 WIDTH, SEGMENT, STEPS = 1280, 512, 20
 _LOOK_S = 0.02

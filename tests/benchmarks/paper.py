@@ -20,19 +20,19 @@ import torch
 from safetensors.torch import save_file
 
 from tests.benchmarks import pictures
-from trainer import ranks
-from trainer.cores import cores
-from trainer.embed import CPU_BATCH, CUDA_BATCH, Embedder, decoded, one_behind
-from trainer.fit import new_detector, sources_of
-from trainer.head import Labelled, fit_head
-from trainer.intake import Intake
-from trainer.loop import Recipe
-from trainer.manifest import Example, read
-from trainer.model import Detector, build_backbone
-from trainer.preprocess import SIZE
-from trainer.ranks import Ranks
-from trainer.snapshot import Snapshot
-from trainer.weights import load_backbone
+from trainer.distributed import ranks
+from trainer.distributed.cores import cores
+from trainer.fitting.embed import CPU_BATCH, CUDA_BATCH, Embedder, decoded, one_behind
+from trainer.runs.fit import new_detector, sources_of
+from trainer.fitting.head import Labelled, fit_head
+from trainer.data.intake import Intake
+from trainer.fitting.loop import Recipe
+from trainer.data.manifest import Example, read
+from trainer.detector.model import Detector, build_backbone
+from trainer.pixels.preprocess import SIZE
+from trainer.distributed.ranks import Ranks
+from trainer.fitting.snapshot import Snapshot
+from trainer.detector.weights import load_backbone
 
 #: Batches by which decoding and the forward pass are measured alone.
 _ALONE = 20

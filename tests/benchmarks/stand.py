@@ -11,7 +11,7 @@ from pathlib import Path
 
 import kombu
 
-from db.session import Database
+from db.store.session import Database
 from tests.benchmarks import detectors, pictures
 from tests.chaos.broker import Broker
 from tests.chaos.databases import Postgres

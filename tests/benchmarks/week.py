@@ -16,13 +16,16 @@ from typing import Any
 import click
 from sqlalchemy import Integer, Row, bindparam, select, text
 
-from db import images, retention, reviews, scores, thresholds
-from db.images import NewImage
-from db.retention import RetentionSettings
-from db.reviews import Decision
+from db.policy import scores, thresholds
+from db.privacy import retention
+from db.review import reviews
+from db.work import images
+from db.work.images import NewImage
+from db.privacy.retention import RetentionSettings
+from db.review.reviews import Decision
 from db.schema import Case
-from db.scores import Provenance, Scored
-from db.session import Database
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
 from tests.benchmarks.growth import registered, server
 
 DAYS, KEPT_DAYS, KNOWN_DAYS = 7, 50, 30

@@ -14,11 +14,14 @@ import pytest
 from PIL import Image as Picture
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from db import images, people, scores, sign_ins, thresholds, versions
-from db.images import NewImage
+from db.access import people, sign_ins
+from db.models import versions
+from db.policy import scores, thresholds
+from db.work import images
+from db.work.images import NewImage
 from db.schema import Preview
-from db.scores import Provenance, Scored
-from db.session import Database
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
 
 PASSWORD = "correct horse battery"  # noqa: S105 - nobody's
 PATIENCE_S = 60

@@ -7,9 +7,10 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
-from db import lookalikes, thresholds
+from db.policy import thresholds
+from db.review import lookalikes
 from db.schema import Case
-from db.session import Database
+from db.store.session import Database
 
 #: Browsers are slow where machines are busy.
 pytestmark = pytest.mark.timeout(600)

@@ -7,10 +7,10 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import func, select, update
 
-from db import cases
-from db.clock import moment
+from db.review import cases
+from db.schema.clock import moment
 from db.schema import Case, Review, SignIn
-from db.session import Database
+from db.store.session import Database
 
 #: Browsers are slow where machines are busy.
 pytestmark = pytest.mark.timeout(600)

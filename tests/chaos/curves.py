@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from sqlalchemy import text
 
 from tests.chaos.world import World
-from trainer.plots.look import COLOURS, FAINT, REAL, png, styled
+from trainer.report.plots.look import COLOURS, FAINT, REAL, png, styled
 
 _CONNECTIONS = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
 #: Panels, and the curves of each.

@@ -5,7 +5,7 @@ from contextlib import closing
 
 from sqlalchemy import text
 
-from db.session import BUSY_TIMEOUT_S
+from db.store.session import BUSY_TIMEOUT_S
 from tests.chaos.databases import Postgres, Sqlite
 from tests.chaos.fault import Fault
 from tests.chaos.world import LEASE_S, World

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trainer.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
-from trainer.checkpoint import save
-from trainer.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
-from trainer.preprocess import FINGERPRINT, SIZE, Pixels, decode
-from trainer.weights import digest
-from worker.scorer import Scorer
+from trainer.detector.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
+from trainer.detector.checkpoint import save
+from trainer.detector.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
+from trainer.pixels.preprocess import FINGERPRINT, SIZE, Pixels, decode
+from trainer.detector.weights import digest
+from worker.inference.scorer import Scorer
 
 #: The quickest of timm's test networks at 512×512 pixels: 14 ms an image on one core.
 BACKBONE = "test_byobnet"

@@ -4,7 +4,7 @@ from tests.chaos.fault import Fault
 from tests.chaos.kinds import LYING, SERVED, SLOW, poisoned
 from tests.chaos.worker_faults import KILLED
 from tests.chaos.world import World
-from worker.ending import BROKEN
+from worker.lifecycle.ending import BROKEN
 
 
 def _go_on(world: World) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.schema import Case, Flag, Image, Score
-from db.session import Database
+from db.store.session import Database
 from tests.chaos.kinds import REASONS, Upload
 
 #: A score is that of its picture within this.

@@ -7,11 +7,13 @@ import pytest
 from sqlalchemy import delete, insert, text, update
 from sqlalchemy.orm import Session
 
-from db import images, scores, thresholds, versions
-from db.images import Failure, NewImage
+from db.models import versions
+from db.policy import scores, thresholds
+from db.work import images
+from db.work.images import Failure, NewImage
 from db.schema import Case, Flag, Image, Score
-from db.scores import Provenance, Scored
-from db.session import Database
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
 from tests.chaos.record import Findings, look
 
 GOOD, HALF = "served.p0.1", "half.p1.2"

@@ -16,9 +16,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db import images
+from db.work import images
 from db.errors import DbError
-from db.session import Database
+from db.store.session import Database
 from db.settings import DatabaseSettings
 from tests.chaos.kinds import Upload, url_of
 from tests.chaos.pictures import COUNT

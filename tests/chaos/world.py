@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from db import images
-from db.session import Database
+from db.work import images
+from db.store.session import Database
 from tests.chaos import detector, record
 from tests.chaos.broker import Broker
 from tests.chaos.databases import Postgres, Sqlite

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.deploy.docs import PROJECT
-from worker.settings import WorkerSettings
+from worker.core.settings import WorkerSettings
 
 DEPLOY = PROJECT / "deploy"
 SERVICES: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]

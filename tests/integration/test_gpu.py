@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from trainer.checkpoint import SHIPPED
+from trainer.detector.checkpoint import SHIPPED
 from trainer.cli import root
-from trainer.model import build_backbone
-from trainer.preprocess import decode
-from worker.scorer import Scorer
+from trainer.detector.model import build_backbone
+from trainer.pixels.preprocess import decode
+from worker.inference.scorer import Scorer
 
 #: A backbone of timm's own tests: 0.1 million parameters.
 TINY = "test_efficientnet"

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from db import images
+from db.work import images
 from db.schema import Case, Flag, Image, Score
-from db.session import Database
-from trainer.checkpoint import SHIPPED
+from db.store.session import Database
+from trainer.detector.checkpoint import SHIPPED
 
 pytestmark = pytest.mark.main_job
 

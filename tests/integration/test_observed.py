@@ -20,10 +20,11 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from db import images, versions
-from db.images import NewImage
-from db.session import Database
-from trainer.preprocess import FINGERPRINT
+from db.models import versions
+from db.work import images
+from db.work.images import NewImage
+from db.store.session import Database
+from trainer.pixels.preprocess import FINGERPRINT
 from worker.commands.model import store
 
 PATIENCE_S = 90

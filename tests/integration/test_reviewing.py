@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from db.session import Database
+from db.store.session import Database
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the scheme's own example
 PATIENCE_S = 150

@@ -9,33 +9,24 @@ from click.testing import CliRunner
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
-from db import (
-    cases,
-    census,
-    images,
-    outbox,
-    pauses,
-    people,
-    policies,
-    queue,
-    reviews,
-    samples,
-    scores,
-    thresholds,
-    versions,
-)
-from db.changes import Budget
+from db.access import people
+from db.models import versions
+from db.policy import pauses, policies, scores, thresholds
+from db.quality import samples
+from db.review import cases, queue, reviews
+from db.work import census, images, outbox
+from db.policy.changes import Budget
 from db.console.app import build
 from db.console.settings import ConsoleSettings
 from db.errors import DatabaseError
-from db.images import Failure, NewImage
-from db.outbox import Patience
-from db.review_settings import ReviewSettings
-from db.reviews import Decision
-from db.scores import Provenance, Scored
-from db.session import Database
-from db.signature import Signature
-from db.thresholds import Choice
+from db.work.images import Failure, NewImage
+from db.work.outbox import Patience
+from db.review.review_settings import ReviewSettings
+from db.review.reviews import Decision
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
+from db.policy.signature import Signature
+from db.policy.thresholds import Choice
 from worker.cli import root
 
 REALS = {"name": "card reals", "scores": [number / 1000 for number in range(1000)]}

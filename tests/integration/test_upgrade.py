@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from db import images
-from db.images import NewImage
+from db.work import images
+from db.work.images import NewImage
 from db.schema import Image
-from db.session import Database, head
+from db.store.session import Database, head
 
 PROJECT = Path(__file__).parents[2]
 #: The version to come has one migration more, which adds, as the rules want it, and says that it will be served.

@@ -18,11 +18,11 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import func, select
 
-from db import images
-from db.clock import moment
-from db.images import NewImage
+from db.work import images
+from db.schema.clock import moment
+from db.work.images import NewImage
 from db.schema import Case, Flag, Image, Look, Score
-from db.session import Database
+from db.store.session import Database
 
 #: Loading torch on a busy machine takes its time.
 PATIENCE_S = 300

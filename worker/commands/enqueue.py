@@ -12,9 +12,9 @@ from typing import TextIO
 import click
 
 from db.cli import open_database
-from db.images import NewImage
+from db.work.images import NewImage
 from worker.client import enqueue_many, new_image
-from worker.errors import UsageError
+from worker.core.errors import UsageError
 
 _CHUNK = 1000
 _REQUIRED = ("account_id", "url")

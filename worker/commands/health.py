@@ -14,8 +14,8 @@ from db.output import emit, json_option
 @json_option
 def health(*, asked: str | None, as_json: bool) -> None:
     """How this machine's workers are; exit status 1 unless there are some and all are well."""
-    from worker.health import statuses
-    from worker.settings import HealthSettings
+    from worker.telemetry.health import statuses
+    from worker.core.settings import HealthSettings
 
     settings = HealthSettings.load()
     found = statuses(settings.run_dir, settings.live_s)

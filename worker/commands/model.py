@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from db import versions
+from db.models import versions
 from db.cli import open_database
 from db.commands.drift import drift
 from db.commands.live import live
@@ -30,8 +30,8 @@ for command in (list_models, show, shadow, compare_models, promote, rollback, hi
 @json_option
 def register(*, checkpoint: Path, name: str | None, as_json: bool) -> None:
     """Check a checkpoint, copy it to the models directory and enter it; the first becomes active."""
-    from trainer.checkpoint import load
-    from worker.settings import WorkerSettings
+    from trainer.detector.checkpoint import load
+    from worker.core.settings import WorkerSettings
 
     _, card = load(checkpoint)
     database = open_database()
@@ -44,8 +44,8 @@ def register(*, checkpoint: Path, name: str | None, as_json: bool) -> None:
 
 def store(checkpoint: Path, models_dir: Path) -> str:
     """Copy to ``<sha256>.safetensors``, atomically, so that a worker never loads half a file."""
-    from trainer.checkpoint import file_sha256
-    from worker.errors import UsageError
+    from trainer.detector.checkpoint import file_sha256
+    from worker.core.errors import UsageError
 
     sha256 = file_sha256(checkpoint)
     target = models_dir / f"{sha256}.safetensors"

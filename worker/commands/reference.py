@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from db import references, versions
+from db.models import references, versions
 from db.cli import open_database
 from db.commands.options import signed
 from db.output import emit, json_option
-from db.references import Built, Origin
-from db.reviewed import reviewed
+from db.models.references import Built, Origin
+from db.models.reviewed import reviewed
 from db.schema import ReferenceSet
-from db.session import Database
-from worker.errors import UsageError
+from db.store.session import Database
+from worker.core.errors import UsageError
 
 _REQUIRED = ("path", "label")
 
@@ -96,8 +96,8 @@ def _reals(manifest: Path) -> list[Path]:
 
 def _scores(photos: list[Path], sha256: str) -> tuple[list[float], str]:
     """Scores of those that can be scored, and the digest of which photos they are, in whatever order they came."""
-    from worker.scorer import Scorer
-    from worker.settings import WorkerSettings
+    from worker.inference.scorer import Scorer
+    from worker.core.settings import WorkerSettings
 
     settings = WorkerSettings.load()
     scorer = Scorer.open(settings.models_dir / f"{sha256}.safetensors", settings.device, sha256, settings.engine)
@@ -111,7 +111,7 @@ def _scores(photos: list[Path], sha256: str) -> tuple[list[float], str]:
 
 def _each(scorer: Any, photos: Any) -> Iterator[tuple[float, str]]:
     from trainer.errors import Rejected
-    from trainer.preprocess import decode
+    from trainer.pixels.preprocess import decode
 
     for photo in photos:
         try:

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from db import rescores, versions
+from db.models import versions
+from db.work import rescores
 from db.cli import open_database
 from db.commands.options import signed
 from db.output import emit, json_option

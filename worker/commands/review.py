@@ -8,9 +8,9 @@ import click
 
 from db.cli import open_database
 from db.commands.review import COMMANDS
-from db.labels import labels
+from db.review.labels import labels
 from db.output import emit, json_option
-from db.pseudonyms import Pseudonyms, PseudonymSettings
+from db.privacy.pseudonyms import Pseudonyms, PseudonymSettings
 
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
@@ -35,9 +35,9 @@ def export(*, out: Path, policy: str | None, since: datetime | None, as_json: bo
     A photo that is gone or has changed is left out and named on stderr; then the exit status is 1. UNMASK_LOG_KEY
     makes the groups of one export those of the next.
     """
-    from worker import export as files
-    from worker.fetch import Fetcher
-    from worker.settings import WorkerSettings
+    from worker.photos import export as files
+    from worker.photos.fetch import Fetcher
+    from worker.core.settings import WorkerSettings
 
     with open_database().reading() as session:
         found = labels(session, policy, since.replace(tzinfo=UTC) if since is not None else None)

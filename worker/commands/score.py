@@ -20,8 +20,8 @@ def score(*, photos: tuple[Path, ...], checkpoint: Path | None, device: str, as_
 
     Exits with 1 when some could not be scored; their reason stands beside them.
     """
-    from trainer.checkpoint import SHIPPED
-    from worker.scorer import Scorer
+    from trainer.detector.checkpoint import SHIPPED
+    from worker.inference.scorer import Scorer
 
     scorer = Scorer.open(checkpoint or SHIPPED, device, engine="eager")  # starts at once
     rows = [_row(photo, scorer) for photo in photos]
@@ -31,7 +31,7 @@ def score(*, photos: tuple[Path, ...], checkpoint: Path | None, device: str, as_
 
 def _row(photo: Path, scorer: Any) -> dict[str, Any]:
     from trainer.errors import Rejected
-    from trainer.preprocess import decode
+    from trainer.pixels.preprocess import decode
 
     start = time.perf_counter()
     value, reason = None, None

@@ -8,10 +8,14 @@ from typing import Any
 import click
 from sqlalchemy.orm import Session
 
-from db import failures, images, locks, outbox, pauses, queue, requests, thresholds, versions
+from db.models import versions
+from db.policy import pauses, thresholds
+from db.review import queue
+from db.store import locks
+from db.work import failures, images, outbox, requests
 from db.cli import open_database
 from db.output import emit_json, json_option
-from worker.errors import BrokerError
+from worker.core.errors import BrokerError
 
 
 @click.command()
@@ -60,7 +64,7 @@ def _sweeper(session: Session) -> dict[str, Any]:
 
 def _queue() -> dict[str, Any]:
     from worker.celery import app
-    from worker.sweeper import waiting
+    from worker.background.sweeper import waiting
 
     try:
         return {"reachable": True, "messages": waiting(app)}
@@ -70,8 +74,8 @@ def _queue() -> dict[str, Any]:
 
 def _refused() -> dict[str, int]:
     """Messages that the workers of this machine have refused since they began, by reason."""
-    from worker.health import statuses
-    from worker.settings import HealthSettings
+    from worker.telemetry.health import statuses
+    from worker.core.settings import HealthSettings
 
     settings = HealthSettings.load()
     found = Counter[str]()

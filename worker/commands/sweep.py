@@ -10,9 +10,9 @@ def sweep() -> None:
     """Send images that nobody has sent, once."""
     from worker.celery import app
     from worker.client import send, send_requests
-    from worker.settings import WorkerSettings
-    from worker.sweeper import Senders, waiting
-    from worker.sweeper import sweep as sweep_once
+    from worker.core.settings import WorkerSettings
+    from worker.background.sweeper import Senders, waiting
+    from worker.background.sweeper import sweep as sweep_once
 
     settings = WorkerSettings.load()
     room = settings.queue_limit - waiting(app)

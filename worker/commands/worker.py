@@ -15,8 +15,8 @@ def worker(*, concurrency: int | None, loglevel: str | None) -> None:
     """
     from celery.bin.celery import celery
 
-    from worker import logs
-    from worker.settings import WorkerSettings
+    from worker.telemetry import logs
+    from worker.core.settings import WorkerSettings
 
     settings = WorkerSettings.load()
     logs.configure(settings)  # Celery warns before it sets up a log

@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from db import audit
+from db.access import audit
 from db.console.visit import Visit, digits
 
 

@@ -6,14 +6,15 @@ from typing import Any
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from db import audit, dossiers, lookalikes, queue, reviews
+from db.access import audit
+from db.review import dossiers, lookalikes, queue, reviews
 from db.console import photos
 from db.console.pages.queue import go_next
 from db.console.visit import Visit, digits
 from db.console.working import DECIDERS, choices, find, is_blind, is_mine, order_of, undoable
 from db.errors import ConflictError
-from db.reviews import DECIDED, Decision
-from db.timeline import timeline
+from db.review.reviews import DECIDED, Decision
+from db.review.timeline import timeline
 
 NOTE_LIMIT = 4000
 #: Events that tell a score: not for whoever decides blind.

@@ -8,13 +8,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from db import queue, thresholds, versions, workload
-from db.clock import moment
+from db.models import versions
+from db.policy import thresholds
+from db.review import queue, workload
+from db.schema.clock import moment
 from db.console import plots
 from db.console.visit import Visit
-from db.drift import DayLine, Days, drift, first_week
+from db.quality.drift import DayLine, Days, drift, first_week
 from db.errors import NotFoundError
-from db.live import LiveLine, live
+from db.quality.live import LiveLine, live
 from db.schema import ModelVersion
 
 #: Days of decisions, of one person's work, and of drift; weeks of live figures.

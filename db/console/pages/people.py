@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from db import audit, people, sign_ins
+from db.access import audit, people, sign_ins
 from db.console.visit import Visit
 from db.errors import ConflictError
 from db.schema import ROLES, Person

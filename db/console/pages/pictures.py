@@ -2,11 +2,13 @@
 
 from starlette.responses import Response
 
-from db import audit, dossiers, pictures
+from db.access import audit
+from db.review import dossiers
+from db.work import pictures
 from db.console.visit import Visit
 from db.console.working import find, is_blind
 from db.errors import DeniedError, NotFoundError
-from db.pictures import HEATMAP, PHOTO
+from db.work.pictures import HEATMAP, PHOTO
 
 #: As workers make them.
 _TYPES = {PHOTO: "image/jpeg", HEATMAP: "image/png"}

@@ -5,8 +5,9 @@ from urllib.parse import urlencode
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from db import audit, cases, queue
-from db.cases import CaseLine
+from db.access import audit
+from db.review import cases, queue
+from db.review.cases import CaseLine
 from db.console.visit import Visit, digits
 from db.console.working import choices, is_blind, order_of, undoable
 from db.schema import CASE_STATES

@@ -4,12 +4,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from db import audit, pictures, samples
-from db.clock import moment
+from db.access import audit
+from db.quality import samples
+from db.work import pictures
+from db.schema.clock import moment
 from db.console.pages.pictures import served
 from db.console.visit import Visit
 from db.errors import NotFoundError
-from db.pictures import PHOTO, PictureState
+from db.work.pictures import PHOTO, PictureState
 from db.schema import Sample
 
 

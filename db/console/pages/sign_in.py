@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from db import audit, passwords, people, sign_ins, throttle
+from db.access import audit, passwords, people, sign_ins, throttle
 from db.console import cookies
 from db.console.door import refused
 from db.console.identity import address

@@ -9,17 +9,19 @@ from typing import Any
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from db import audit, changes, pauses, policies, references, thresholds, versions
-from db.changes import Budget
-from db.choices import Asked, choose
+from db.access import audit
+from db.models import references, versions
+from db.policy import changes, pauses, policies, thresholds
+from db.policy.changes import Budget
+from db.policy.choices import Asked, choose
 from db.console.visit import Visit, digits
 from db.errors import DatabaseAwayError, DatabaseError, DbError, DeniedError, StaleError
-from db.forecast import forecast
-from db.rules import DEFAULT, rule_for
+from db.policy.forecast import forecast
+from db.policy.rules import DEFAULT, rule_for
 from db.schema import ModelVersion, Threshold
-from db.session import Database
+from db.store.session import Database
 from db.settings import PolicySettings
-from db.signature import Signature
+from db.policy.signature import Signature
 
 #: Accounts that a page names.
 SHOWN_ACCOUNTS = 20

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from db.clock import UtcDateTime
+from db.schema.clock import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"

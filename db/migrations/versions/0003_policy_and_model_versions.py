@@ -6,7 +6,7 @@ Building the index on scores keeps workers from recording while it lasts.
 import sqlalchemy as sa
 from alembic import op
 
-from db.clock import UtcDateTime, now
+from db.schema.clock import UtcDateTime, now
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

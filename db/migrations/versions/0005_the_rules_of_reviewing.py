@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from alembic import op
 
-from db.clock import UtcDateTime, now
+from db.schema.clock import UtcDateTime, now
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

@@ -7,7 +7,7 @@ told there is no row in webhook_switch, and they do nothing.
 import sqlalchemy as sa
 from alembic import op
 
-from db.clock import UtcDateTime, now
+from db.schema.clock import UtcDateTime, now
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

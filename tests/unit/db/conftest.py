@@ -9,12 +9,15 @@ import pytest
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from db import images, reviews, scores, thresholds, versions
-from db.images import NewImage
-from db.reviews import Decision
+from db.models import versions
+from db.policy import scores, thresholds
+from db.review import reviews
+from db.work import images
+from db.work.images import NewImage
+from db.review.reviews import Decision
 from db.schema import Case, Image, Review
-from db.scores import Provenance, Scored
-from db.session import Database
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
 
 #: Whatever should happen at once in these tests happens within this, or not at all.
 PATIENCE_S = 30

@@ -9,13 +9,15 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select, text
 
-from db import accounts, changes, images, scores
-from db.accounts import Forgotten
+from db.policy import changes, scores
+from db.privacy import accounts
+from db.work import images
+from db.privacy.accounts import Forgotten
 from db.commands.account import account
-from db.images import Failure
+from db.work.images import Failure
 from db.schema import Case, Image, Look, Preview, Request, Review, Score
-from db.scores import Provenance, Scored
-from db.session import Database
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
 
 AddImages = Callable[..., list[str]]
 

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import delete, func, select, text
 
 from db.errors import DatabaseError
-from db.passes import erasing
+from db.store.passes import erasing
 from db.schema import AuditEntry, Review, Score, Threshold
-from db.session import Database
+from db.store.session import Database
 
 ROWS = (
     "INSERT INTO images (id, account_id, url) VALUES ('a', 'account', 'a.jpg')",

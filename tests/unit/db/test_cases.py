@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select, update
 
-from db import cases
-from db.cases import CaseLine
-from db.clock import moment
+from db.review import cases
+from db.review.cases import CaseLine
+from db.schema.clock import moment
 from db.errors import NotFoundError
 from db.schema import Case, Flag, Image, Score, Threshold
-from db.session import Database
+from db.store.session import Database
 
 AddImages = Callable[..., list[str]]
 Record = Callable[..., list[str]]

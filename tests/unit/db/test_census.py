@@ -3,12 +3,12 @@
 import pytest
 from sqlalchemy import text, update
 
-from db import census, images
-from db.census import Waiting
-from db.clock import moment
-from db.images import Failure, NewImage
+from db.work import census, images
+from db.work.census import Waiting
+from db.schema.clock import moment
+from db.work.images import Failure, NewImage
 from db.schema import Case, Image, Review
-from db.session import Database
+from db.store.session import Database
 
 
 def put(database: Database, *ids: str) -> None:

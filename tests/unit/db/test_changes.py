@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from db import changes, pauses, policies, scores, thresholds, versions
-from db.changes import Budget, Preview
+from db.models import versions
+from db.policy import changes, pauses, policies, scores, thresholds
+from db.policy.changes import Budget, Preview
 from db.errors import ConflictError, DbError
-from db.rules import rule_for
+from db.policy.rules import rule_for
 from db.schema import Case, Flag, Image, Review, Threshold
-from db.scores import Provenance, Scored
-from db.session import Database
-from db.signature import Signature
-from db.thresholds import by_value
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
+from db.policy.signature import Signature
+from db.policy.thresholds import by_value
 
 AddImages = Callable[..., list[str]]
 Record = Callable[..., list[str]]

@@ -8,14 +8,15 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from db import images, versions
+from db.models import versions
+from db.work import images
 from db.cli import db_group
 from db.commands.cases import cases_group
 from db.commands.failures import failures_group
 from db.commands.threshold import threshold_group
 from db.errors import DatabaseError, NotFoundError
-from db.images import Failure
-from db.session import Database, head
+from db.work.images import Failure
+from db.store.session import Database, head
 
 AddImages = Callable[..., list[str]]
 Record = Callable[..., list[str]]

@@ -9,9 +9,9 @@ from sqlalchemy import insert, literal, select, text
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
-from db import outbox
-from db.clock import UtcDateTime, moment, now
-from db.outbox import Patience
+from db.work import outbox
+from db.schema.clock import UtcDateTime, moment, now
+from db.work.outbox import Patience
 from db.schema import Image
 
 TIMES = [

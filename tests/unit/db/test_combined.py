@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from db.combined import Stratum, fakes_in, reals_in, share
-from db.intervals import Estimate, wilson
+from db.stats.combined import Stratum, fakes_in, reals_in, share
+from db.stats.intervals import Estimate, wilson
 
 stats = pytest.importorskip("scipy.stats")
 

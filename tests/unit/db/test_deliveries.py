@@ -6,16 +6,18 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from db import accounts, deliveries, reviews
-from db.changes import Budget
-from db.clock import moment
-from db.deliveries import Message
+from db.privacy import accounts
+from db.review import reviews
+from db.work import deliveries
+from db.policy.changes import Budget
+from db.schema.clock import moment
+from db.work.deliveries import Message
 from db.errors import NotFoundError
-from db.policies import set_threshold
+from db.policy.policies import set_threshold
 from db.schema import Case, Delivery, Review
-from db.session import Database
-from db.signature import Signature
-from db.thresholds import Choice
+from db.store.session import Database
+from db.policy.signature import Signature
+from db.policy.thresholds import Choice
 
 OpenCase = Callable[..., int]
 Decide = Callable[..., Review]

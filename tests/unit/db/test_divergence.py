@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import special, stats  # type: ignore[import-untyped]  # SciPy carries no types
 
-from db.divergence import distance, grouped, kolmogorov, ks, psi
+from db.stats.divergence import distance, grouped, kolmogorov, ks, psi
 
 
 def counts(seed: int, shift: float, size: int = 2000) -> Counter[int]:

@@ -11,10 +11,12 @@ from click.testing import CliRunner
 from scipy import stats  # type: ignore[import-untyped]  # SciPy carries no types
 from sqlalchemy import insert
 
-from db import drift, thresholds, versions
-from db.drift import DayLine, Days
+from db.models import versions
+from db.policy import thresholds
+from db.quality import drift
+from db.quality.drift import DayLine, Days
 from db.schema import Image, Score
-from db.session import Database
+from db.store.session import Database
 from worker.cli import root
 
 NOW = datetime.now(UTC)

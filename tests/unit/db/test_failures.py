@@ -8,14 +8,14 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
-from db import failures, images, outbox
-from db.clock import moment
+from db.work import failures, images, outbox
+from db.schema.clock import moment
 from db.commands.failures import failures_group
 from db.errors import NotFoundError
-from db.images import Failure
-from db.outbox import Patience
+from db.work.images import Failure
+from db.work.outbox import Patience
 from db.schema import Image
-from db.session import Database
+from db.store.session import Database
 
 AddImages = Callable[..., list[str]]
 ImageOf = Callable[[str], Image]

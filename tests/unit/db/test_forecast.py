@@ -6,13 +6,13 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import update
 
-from db.clock import moment
-from db.forecast import both, forecast, precision, traffic
-from db.intervals import Estimate, wilson
-from db.reals import Measured, Reals
-from db.rules import Rule, rule_for
+from db.schema.clock import moment
+from db.policy.forecast import both, forecast, precision, traffic
+from db.stats.intervals import Estimate, wilson
+from db.stats.reals import Measured, Reals
+from db.policy.rules import Rule, rule_for
 from db.schema import Image
-from db.session import Database
+from db.store.session import Database
 
 AddImages = Callable[..., list[str]]
 Record = Callable[..., list[str]]

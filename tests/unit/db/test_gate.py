@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from db.errors import ConflictError
-from db.gate import gate
+from db.rollout.gate import gate
 
 
 def card(engines: dict[str, float], sweep: dict[tuple[str, int], float] | None = None, fpr: float = 0.005) -> Any:

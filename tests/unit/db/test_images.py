@@ -10,13 +10,14 @@ from sqlalchemy import Connection, delete, event, func, insert, select, text, up
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db import accounts, images, outbox
-from db.clock import moment
+from db.privacy import accounts
+from db.work import images, outbox
+from db.schema.clock import moment
 from db.errors import ConflictError
-from db.images import Failure, Job, NewImage
-from db.outbox import Patience
+from db.work.images import Failure, Job, NewImage
+from db.work.outbox import Patience
 from db.schema import Case, Image, ModelVersion, Score, Threshold
-from db.session import Database
+from db.store.session import Database
 
 AddImages = Callable[..., list[str]]
 ImageOf = Callable[[str], Image]

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.intervals import beta_quantile, order_statistic_fpr, wilson
+from db.stats.intervals import beta_quantile, order_statistic_fpr, wilson
 
-trainer = pytest.importorskip("trainer.intervals")
+trainer = pytest.importorskip("trainer.judging.intervals")
 special = pytest.importorskip("scipy.special")
 
 

@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select, update
 
-from db import live, samples
+from db.quality import live, samples
 from db.commands.live import live as command
-from db.draws import Sizes, draw, week_of
-from db.live import LiveLine
+from db.quality.draws import Sizes, draw, week_of
+from db.quality.live import LiveLine
 from db.schema import Draw, Sample
-from db.session import Database
+from db.store.session import Database
 
 #: Of the flagged p90 to p99 the upper eight are AI-generated, of those below p88 and p89.
 FAKES = {f"p{number}" for number in (88, 89, *range(92, 100))}

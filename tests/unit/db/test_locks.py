@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from db import locks
-from db.session import Database
+from db.store import locks
+from db.store.session import Database
 
 
 def hold(database: Database, owner: str, hold_s: float = 60.0, name: str = "sweeper") -> bool:

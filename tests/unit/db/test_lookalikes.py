@@ -10,12 +10,16 @@ from click.testing import CliRunner
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import accounts, images, lookalikes, scores, thresholds, versions
-from db.images import NewImage
-from db.lookalikes import HASH_BYTES
+from db.models import versions
+from db.policy import scores, thresholds
+from db.privacy import accounts
+from db.review import lookalikes
+from db.work import images
+from db.work.images import NewImage
+from db.review.lookalikes import HASH_BYTES
 from db.schema import Case, Look
-from db.scores import Provenance, Scored
-from db.session import Database
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
 from worker.cli import root
 
 FACE = bytes(range(HASH_BYTES))
@@ -112,7 +116,7 @@ def test_the_command_lists_clusters_and_needs_the_index_only_when_it_runs(
 
 
 def test_the_index_is_not_loaded_with_the_record() -> None:
-    program = "import sys, db.lookalikes, db.scores; print('faiss' in sys.modules, 'numpy' in sys.modules)"
+    program = "import sys, db.review.lookalikes, db.policy.scores; print('faiss' in sys.modules, 'numpy' in sys.modules)"
     root_folder = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", program], cwd=root_folder, capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"

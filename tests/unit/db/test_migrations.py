@@ -15,7 +15,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.orm import Session
 
 from db.schema import Base
-from db.session import Database, head
+from db.store.session import Database, head
 
 ROOT = Path(__file__).parents[3]
 
@@ -114,7 +114,7 @@ def test_what_lies_in_the_first_schema_survives_the_way_forward_and_back(databas
 
 
 def test_upgrades_that_start_together_all_succeed(database_url: str) -> None:
-    program = "import sys; from db.session import Database; Database(sys.argv[1]).upgrade()"
+    program = "import sys; from db.store.session import Database; Database(sys.argv[1]).upgrade()"
     running = [_start([sys.executable, "-c", program, database_url]) for _ in range(2)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in running] == [("", 0)] * 2
 

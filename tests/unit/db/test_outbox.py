@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from db import images, outbox
-from db.clock import moment
-from db.images import NewImage
-from db.outbox import Patience
+from db.work import images, outbox
+from db.schema.clock import moment
+from db.work.images import NewImage
+from db.work.outbox import Patience
 from db.schema import Image
-from db.session import Database
+from db.store.session import Database
 
 AddImages = Callable[..., list[str]]
 ImageOf = Callable[[str], Image]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from db import pauses
+from db.policy import pauses
 from db.errors import ConflictError, DbError
-from db.session import Database
-from db.signature import Signature
+from db.store.session import Database
+from db.policy.signature import Signature
 
 ADA = Signature("ada", "a bad model")
 

@@ -9,17 +9,19 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select
 
-from db import pauses, plans, policies, promotions, references, scores, thresholds, versions
-from db.changes import Budget
+from db.models import references, versions
+from db.policy import pauses, policies, scores, thresholds
+from db.rollout import plans, promotions
+from db.policy.changes import Budget
 from db.commands.model import shadow
-from db.comparison import compare
+from db.rollout.comparison import compare
 from db.errors import ConflictError, DbError, NotFoundError
 from db.schema import Case, Flag, Image, ModelVersion, Score
-from db.scores import Provenance, Scored
-from db.session import Database
-from db.signature import Signature
-from db.thresholds import by_fpr
-from db.versions import Served, Serving
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
+from db.policy.signature import Signature
+from db.policy.thresholds import by_fpr
+from db.models.versions import Served, Serving
 
 AddImages = Callable[..., list[str]]
 ImageOf = Callable[[str], Image]

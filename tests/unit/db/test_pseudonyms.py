@@ -1,6 +1,6 @@
 """An account may be told from others without anybody learning whose it is."""
 
-from db.pseudonyms import Pseudonyms, PseudonymSettings
+from db.privacy.pseudonyms import Pseudonyms, PseudonymSettings
 
 
 def test_an_account_has_one_name_in_logs_that_only_the_key_can_make() -> None:

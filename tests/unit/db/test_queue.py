@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from db import accounts, queue, reviews
-from db.cases import list_cases
-from db.clock import moment
+from db.privacy import accounts
+from db.review import queue, reviews
+from db.review.cases import list_cases
+from db.schema.clock import moment
 from db.errors import ConflictError, HeldError, NotFoundError, SecondPersonError
 from db.schema import Case, Review
-from db.session import Database
+from db.store.session import Database
 
 OpenCase = Callable[..., int]
 Decide = Callable[..., Review]

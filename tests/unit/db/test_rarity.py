@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.rarity import in_words, one_in
+from db.models.rarity import in_words, one_in
 from db.schema import ModelVersion
 
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.errors import DbError
-from db.reals import Reals
-from db.thresholds import by_fpr, by_value
+from db.stats.reals import Reals
+from db.policy.thresholds import by_fpr, by_value
 
-metrics = pytest.importorskip("trainer.metrics")
+metrics = pytest.importorskip("trainer.judging.metrics")
 
 EVEN = Reals("even", [number / 1000 for number in range(1000)])
 

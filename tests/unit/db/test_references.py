@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from db import references, versions
+from db.models import references, versions
 from db.errors import ConflictError, DbError, NotFoundError
-from db.references import Origin
+from db.models.references import Origin
 from db.schema import ModelVersion
-from db.session import Database
+from db.store.session import Database
 
 CARD = {"reference": {"name": "card reals", "scores": [0.3, 0.1, 0.2]}}
 PHOTOS = Origin("photos.csv", "a" * 64, "ada")

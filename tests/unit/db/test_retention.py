@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import event, select, update
 
-from db import accounts, retention
+from db.privacy import accounts, retention
 from db.commands.retention import retention as command
 from db.errors import SettingsError
-from db.retention import RetentionSettings
+from db.privacy.retention import RetentionSettings
 from db.schema import Case, Delivery, Image, Preview, Review, Score
-from db.session import Database
+from db.store.session import Database
 
 SETTINGS = RetentionSettings(keep_pictures_days=30, keep_accounts_days=90, keep_scores_days=365)
 

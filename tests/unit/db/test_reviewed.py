@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import select
 
 from db.errors import DbError
-from db.references import Built
-from db.reviewed import reviewed
+from db.models.references import Built
+from db.models.reviewed import reviewed
 from db.schema import Case, ModelVersion
-from db.session import Database
+from db.store.session import Database
 
 AddImages = Callable[..., list[str]]
 Record = Callable[..., list[str]]

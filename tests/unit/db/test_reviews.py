@@ -6,16 +6,18 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from db import accounts, queue, requests, reviews
-from db.changes import Budget
+from db.privacy import accounts
+from db.review import queue, reviews
+from db.work import requests
+from db.policy.changes import Budget
 from db.errors import ConflictError, DbError, HeldError, NotFoundError, SecondPersonError, StaleError
-from db.policies import set_threshold
-from db.review_settings import ReviewSettings
-from db.reviews import Decision
+from db.policy.policies import set_threshold
+from db.review.review_settings import ReviewSettings
+from db.review.reviews import Decision
 from db.schema import Appeal, Case, ModelVersion, Request, Review
-from db.session import Database
-from db.signature import Signature
-from db.thresholds import Choice
+from db.store.session import Database
+from db.policy.signature import Signature
+from db.policy.thresholds import Choice
 
 OpenCase = Callable[..., int]
 Decide = Callable[..., Review]

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text, update
 
-from db import accounts, retention, samples
-from db.blind import shown_blind
-from db.clock import moment
-from db.draws import Sizes, draw, week_of
+from db.privacy import accounts, retention
+from db.quality import samples
+from db.review.blind import shown_blind
+from db.schema.clock import moment
+from db.quality.draws import Sizes, draw, week_of
 from db.errors import ConflictError, DatabaseError, DbError, HeldError, NotFoundError, SecondPersonError
-from db.retention import RetentionSettings
+from db.privacy.retention import RetentionSettings
 from db.schema import Draw, Image, Review, Sample, Score, Verdict
-from db.session import Database
+from db.store.session import Database
 
 AddImages = Callable[..., list[str]]
 Record = Callable[..., list[str]]

@@ -8,12 +8,14 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from db import images, scores, thresholds, versions
+from db.models import versions
+from db.policy import scores, thresholds
+from db.work import images
 from db.errors import DatabaseError
-from db.images import NewImage
+from db.work.images import NewImage
 from db.schema import Case, Flag, Image, Score
-from db.scores import Provenance, Scored
-from db.session import Database
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
 
 AddImages = Callable[..., list[str]]
 ImageOf = Callable[[str], Image]

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import DatabaseAwayError, DatabaseError, DbError
 from db.schema import Image
-from db.session import Database, head
+from db.store.session import Database, head
 
 #: Nobody listens on this port: connections are refused.
 NOBODY = "127.0.0.1:1"
@@ -151,7 +151,7 @@ def test_a_connection_that_the_server_closed_while_it_was_idle_is_replaced(
     database = Database(postgres_url)
     backend = _backend(database)
     _terminate(postgres_url, backend)
-    monkeypatch.setattr("db.session._FRESH_S", 0.0)
+    monkeypatch.setattr("db.store.session._FRESH_S", 0.0)
     assert _backend(database) != backend
     database.close()
 
@@ -163,7 +163,7 @@ def test_what_is_new_or_was_just_used_is_not_asked_whether_it_is_there(
     monkeypatch.setattr(database.engine.dialect, "do_ping", asked.append)
     assert _backend(database) == _backend(database)
     assert asked == []
-    monkeypatch.setattr("db.session._FRESH_S", 0.0)
+    monkeypatch.setattr("db.store.session._FRESH_S", 0.0)
     _backend(database)
     assert len(asked) == 1
     database.close()
@@ -239,7 +239,7 @@ def test_a_mistake_is_no_absence(database: Database, statement: str) -> None:
 
 
 def test_a_locked_sqlite_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("db.session.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("db.store.session.BUSY_TIMEOUT_S", 0.05)
     first, second = Database(f"sqlite:///{tmp_path}/unmask.db"), Database(f"sqlite:///{tmp_path}/unmask.db")
     with first.writing() as session:
         session.execute(text("CREATE TABLE a (b)"))

@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from db import thresholds, versions
+from db.models import versions
+from db.policy import thresholds
 from db.errors import DbError
 from db.schema import Threshold
-from db.session import Database
-from db.thresholds import Standing
+from db.store.session import Database
+from db.policy.thresholds import Standing
 
 
 def set_value(database: Database, version_id: int, value: float, policy: str = "default") -> int:

@@ -4,15 +4,16 @@ from collections.abc import Callable
 
 import pytest
 
-from db import accounts, reviews
-from db.changes import Budget
+from db.privacy import accounts
+from db.review import reviews
+from db.policy.changes import Budget
 from db.errors import NotFoundError
-from db.policies import set_threshold
+from db.policy.policies import set_threshold
 from db.schema import Case, Review
-from db.session import Database
-from db.signature import Signature
-from db.thresholds import Choice
-from db.timeline import timeline
+from db.store.session import Database
+from db.policy.signature import Signature
+from db.policy.thresholds import Choice
+from db.review.timeline import timeline
 
 OpenCase = Callable[..., int]
 Decide = Callable[..., Review]

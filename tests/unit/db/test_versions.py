@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from db import versions
+from db.models import versions
 from db.errors import ConflictError, NotFoundError
-from db.session import Database
+from db.store.session import Database
 
 
 def register(database: Database, name: str, sha256: str) -> int:

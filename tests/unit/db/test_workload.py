@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import update
 
-from db import reviews, workload
-from db.clock import moment
+from db.review import reviews, workload
+from db.schema.clock import moment
 from db.schema import Case
-from db.session import Database
+from db.store.session import Database
 
 Act = Callable[..., Any]
 

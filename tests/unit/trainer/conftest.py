@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from trainer.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
-from trainer.model import Detector, Head, trainable_parameters
-from trainer.preprocess import FINGERPRINT, SIZE
-from trainer.weights import LITE1, Weighted, load_backbone
+from trainer.detector.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
+from trainer.detector.model import Detector, Head, trainable_parameters
+from trainer.pixels.preprocess import FINGERPRINT, SIZE
+from trainer.detector.weights import LITE1, Weighted, load_backbone
 
 #: Width of the small detector's head: the paper's would write 27 MB a test.
 HIDDEN = 8

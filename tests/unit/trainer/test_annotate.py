@@ -8,15 +8,15 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from trainer import checkpoint
-from trainer.annotate import annotate, findings, rows_of
-from trainer.card import Card
+from trainer.detector import checkpoint
+from trainer.report.annotate import annotate, findings, rows_of
+from trainer.detector.card import Card
 from trainer.cli import root
 from trainer.errors import CheckpointError, TrainerError
-from trainer.evaluation import Evaluation
-from trainer.findings import Degraded, Findings, Unknown
-from trainer.model import Detector
-from trainer.sweeps import Robustness, Row
+from trainer.judging.evaluation import Evaluation
+from trainer.detector.findings import Degraded, Findings, Unknown
+from trainer.detector.model import Detector
+from trainer.judging.sweeps import Robustness, Row
 
 FIGURES = {"fakes": 40, "reals": 200, "tpr": 0.5, "tpr_low": 0.4, "tpr_high": 0.6, "fpr": 0.005, "f1": 0.6, "ratio": 1}
 STEPS = [("native", 0, 0.7, 0.7), ("resize", 64, 0.1, 0.2), ("jpeg", 20, 0.3, 0.4), ("flip", 0, 0.6, 0.6)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from trainer.card import FORMAT, KEY, Card, EngineMetrics, Quality, Reference
+from trainer.detector.card import FORMAT, KEY, Card, EngineMetrics, Quality, Reference
 from trainer.errors import CheckpointError
 
 
@@ -191,7 +191,7 @@ class TestFiles:
         save_file({"head.0.bias": np.zeros(1, np.float32)}, path, metadata={KEY: full.json_text()})
         code = (
             "import pathlib, sys\n"
-            "from trainer.card import Card\n"
+            "from trainer.detector.card import Card\n"
             "card = Card.read(pathlib.Path(sys.argv[1]))\n"
             "print(card.head.hidden, *({'torch', 'timm', 'PIL'} & set(sys.modules)))\n"
         )

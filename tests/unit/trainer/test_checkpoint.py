@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trainer import checkpoint
-from trainer.card import KEY, BackboneCard, Card
-from trainer.checkpoint import SHIPPED, check_preprocess, file_sha256, load, save
+from trainer.detector import checkpoint
+from trainer.detector.card import KEY, BackboneCard, Card
+from trainer.detector.checkpoint import SHIPPED, check_preprocess, file_sha256, load, save
 from trainer.errors import CheckpointError
-from trainer.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
-from trainer.preprocess import FINGERPRINT, SIZE
-from trainer.weights import digest
+from trainer.detector.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
+from trainer.pixels.preprocess import FINGERPRINT, SIZE
+from trainer.detector.weights import digest
 
 #: The head's bias before the score, whatever its layers are called.
 BIAS = list(Head(1, 1).state_dict())[-1]

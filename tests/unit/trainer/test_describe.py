@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.card import Card
-from trainer.describe import Run, describe
+from trainer.detector.card import Card
+from trainer.runs.describe import Run, describe
 from trainer.errors import TrainerError
-from trainer.finetune import Unfreezing
-from trainer.guard import Guard
-from trainer.intake import Intake
-from trainer.manifest import Example, Manifest
-from trainer.metrics import Scores
-from trainer.model import Detector, trainable_parameters
-from trainer.plan import Plan
-from trainer.weights import Weighted, digest
+from trainer.fitting.finetune import Unfreezing
+from trainer.data.guard import Guard
+from trainer.data.intake import Intake
+from trainer.data.manifest import Example, Manifest
+from trainer.judging.metrics import Scores
+from trainer.detector.model import Detector, trainable_parameters
+from trainer.runs.plan import Plan
+from trainer.detector.weights import Weighted, digest
 
 
 def example(number: int, engine: str, split: str) -> Example:

@@ -12,17 +12,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from trainer import loop
-from trainer.card import Card
+from trainer.fitting import loop
+from trainer.detector.card import Card
 from trainer.errors import ManifestError, TrainerError
-from trainer.finetune import Unfreezing
-from trainer.fit import fit
-from trainer.holdout import SHARE, hold_out
-from trainer.intake import Intake
-from trainer.loop import Recipe
-from trainer.manifest import Example, read
-from trainer.model import build_backbone
-from trainer.plan import Plan
+from trainer.fitting.finetune import Unfreezing
+from trainer.runs.fit import fit
+from trainer.data.holdout import SHARE, hold_out
+from trainer.data.intake import Intake
+from trainer.fitting.loop import Recipe
+from trainer.data.manifest import Example, read
+from trainer.detector.model import build_backbone
+from trainer.runs.plan import Plan
 
 #: A backbone of timm's own tests: 0.1 million parameters.
 TINY = "test_efficientnet"

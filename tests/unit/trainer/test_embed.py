@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from trainer.cache import Embeddings
-from trainer.embed import Embedder, Source
+from trainer.fitting.cache import Embeddings
+from trainer.fitting.embed import Embedder, Source
 from trainer.errors import ManifestError, TrainerError
-from trainer.model import Detector, Head
-from trainer.ranks import Ranks
-from trainer.stop import Stopped
+from trainer.detector.model import Detector, Head
+from trainer.distributed.ranks import Ranks
+from trainer.distributed.stop import Stopped
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.evaluate import judge, reference
-from trainer.manifest import Example
-from trainer.metrics import Scores
+from trainer.judging.evaluate import judge, reference
+from trainer.data.manifest import Example
+from trainer.judging.metrics import Scores
 
 
 def held_out(reals: int, **fakes: int) -> list[Example]:

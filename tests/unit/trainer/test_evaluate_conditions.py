@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.card import Card, Quality, Reference
+from trainer.detector.card import Card, Quality, Reference
 from trainer.errors import CheckpointError, ManifestError
-from trainer.evaluate import Terms, evaluate, table
-from trainer.evaluation import Condition, EngineRow, Evaluation, LeftOut
-from trainer.intervals import order_statistic_fpr, wilson
-from trainer.manifest import Example
+from trainer.judging.evaluate import Terms, evaluate, table
+from trainer.judging.evaluation import Condition, EngineRow, Evaluation, LeftOut
+from trainer.judging.intervals import order_statistic_fpr, wilson
+from trainer.data.manifest import Example
 
 #: The paper's rates by engine and how many pictures of each it trained on, in parts of 3,750 (its Table 1).
 PAPER = {

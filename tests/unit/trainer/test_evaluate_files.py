@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from trainer import checkpoint
-from trainer.card import TRAINED, Card
+from trainer.detector import checkpoint
+from trainer.detector.card import TRAINED, Card
 from trainer.errors import ManifestError, TrainerError
-from trainer.evaluate import Terms
-from trainer.evaluate_files import evaluate_files
-from trainer.evaluation import Evaluation
-from trainer.intake import Intake
-from trainer.model import Detector
-from trainer.preprocess import decode
+from trainer.judging.evaluate import Terms
+from trainer.runs.evaluate_files import evaluate_files
+from trainer.judging.evaluation import Evaluation
+from trainer.data.intake import Intake
+from trainer.detector.model import Detector
+from trainer.pixels.preprocess import decode
 
 #: ``engine, split, pictures``: an odd number, so that two ranks have unequal shares.
 PICTURES = [
@@ -35,8 +35,8 @@ TERMS = Terms(target_fpr=0.2, leave_one_engine_out=True, refit_steps=3)
 DRIVER = """
 import sys
 from pathlib import Path
-from trainer.evaluate import Terms
-from trainer.evaluate_files import evaluate_files
+from trainer.judging.evaluate import Terms
+from trainer.runs.evaluate_files import evaluate_files
 checkpoint, manifest, out = map(Path, sys.argv[1:])
 terms = Terms(target_fpr=0.2, leave_one_engine_out=True, refit_steps=3)
 evaluate_files(checkpoint, manifest, out, terms, out / "cache", "cpu")

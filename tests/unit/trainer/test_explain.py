@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from trainer.attribution import Explanation, baseline
-from trainer.card import Card
-from trainer.checkpoint import SHIPPED, load, save
+from trainer.explain.attribution import Explanation, baseline
+from trainer.detector.card import Card
+from trainer.detector.checkpoint import SHIPPED, load, save
 from trainer.errors import TrainerError
-from trainer.explain import explain, explain_file, overlay, summary
-from trainer.model import Detector, Head
-from trainer.overlay import GAP_PIXELS
-from trainer.preprocess import SIZE, Pixels, decode
+from trainer.explain.explain import explain, explain_file, overlay, summary
+from trainer.detector.model import Detector, Head
+from trainer.explain.overlay import GAP_PIXELS
+from trainer.pixels.preprocess import SIZE, Pixels, decode
 
 HALF = (0.5, 0.5, 0.5)
 #: Gradients that every explanation starts with.

@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from trainer.errors import Rejected
-from trainer.facts import facts
+from trainer.pixels.facts import facts
 
 
 def scene(width: int = 96, height: int = 64) -> Image.Image:

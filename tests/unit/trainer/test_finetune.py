@@ -14,12 +14,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from trainer.errors import TrainerError
-from trainer.finetune import Unfreezing, ready
-from trainer.fit import fit
-from trainer.intake import Intake
-from trainer.loop import Recipe
-from trainer.model import Detector, Head, build_backbone
-from trainer.plan import Plan
+from trainer.fitting.finetune import Unfreezing, ready
+from trainer.runs.fit import fit
+from trainer.data.intake import Intake
+from trainer.fitting.loop import Recipe
+from trainer.detector.model import Detector, Head, build_backbone
+from trainer.runs.plan import Plan
 
 #: A backbone of timm's own tests: 0.1 million parameters.
 TINY = "test_efficientnet"

@@ -15,15 +15,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from trainer import checkpoint
-from trainer.card import Card
+from trainer.detector import checkpoint
+from trainer.detector.card import Card
 from trainer.errors import ManifestError, WeightsError
-from trainer.fit import fit as train
-from trainer.loop import Recipe
-from trainer.model import Detector, build_backbone, trainable_parameters
-from trainer.plan import Plan
-from trainer.preprocess import FINGERPRINT, decode
-from trainer.weights import LITE1, Weighted, digest
+from trainer.runs.fit import fit as train
+from trainer.fitting.loop import Recipe
+from trainer.detector.model import Detector, build_backbone, trainable_parameters
+from trainer.runs.plan import Plan
+from trainer.pixels.preprocess import FINGERPRINT, decode
+from trainer.detector.weights import LITE1, Weighted, digest
 
 #: A backbone of timm's own tests: 0.1 million parameters.
 TINY = "test_efficientnet"

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from trainer.errors import ManifestError
-from trainer.folders import Row, build, from_folders, write
-from trainer.manifest import read
+from trainer.data.folders import Row, build, from_folders, write
+from trainer.data.manifest import read
 
 
 def picture(folder: Path, *names: str) -> None:

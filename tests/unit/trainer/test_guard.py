@@ -10,8 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from trainer.errors import ManifestError, ShortcutError, TrainerError
-from trainer.guard import TOGETHER, check
-from trainer.manifest import Example, read
+from trainer.data.guard import TOGETHER, check
+from trainer.data.manifest import Example, read
 
 Encode = Callable[[int], bytes]
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.head import Labelled, fit_head, score_embeddings, set_scaling
-from trainer.loop import Recipe
-from trainer.model import Detector, Head, Scaling
-from trainer.snapshot import Snapshot
+from trainer.fitting.head import Labelled, fit_head, score_embeddings, set_scaling
+from trainer.fitting.loop import Recipe
+from trainer.detector.model import Detector, Head, Scaling
+from trainer.fitting.snapshot import Snapshot
 
 
 def separable(count: int = 64, size: int = 16) -> Labelled:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from trainer import header
-from trainer.header import HeaderError, TensorOutline, read_header
+from trainer.detector import header
+from trainer.detector.header import HeaderError, TensorOutline, read_header
 
 A = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 EIGHT = bytes(8)

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from trainer.errors import Rejected
-from trainer.limits import LIMITS
-from trainer.preprocess import decode
-from trainer.scans import count
+from trainer.pixels.limits import LIMITS
+from trainer.pixels.preprocess import decode
+from trainer.pixels.scans import count
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\.")
 

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 
 from trainer.errors import WeightsError
-from trainer.hub import hub_file
-from trainer.model import build_backbone
-from trainer.weights import digest, load_backbone
+from trainer.detector.hub import hub_file
+from trainer.detector.model import build_backbone
+from trainer.detector.weights import digest, load_backbone
 
 NAME = "test_efficientnet"
 REPOSITORY = "models--timm--test_efficientnet.r160_in1k"
@@ -84,7 +84,7 @@ def hub() -> Iterator[tuple[str, list[int]]]:
 
 def test_a_hub_that_is_away_is_not_asked_for_a_minute(hub: tuple[str, list[int]], tmp_path: Path) -> None:
     url, asked = hub
-    program = f"from trainer.weights import load_backbone; load_backbone({NAME!r})"
+    program = f"from trainer.detector.weights import load_backbone; load_backbone({NAME!r})"
     environment = os.environ | {"HF_ENDPOINT": url, "HF_HUB_CACHE": str(tmp_path)}  # read when the client is imported
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert f"'{NAME}': timm could not fetch them" in done.stderr

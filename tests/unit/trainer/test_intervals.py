@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trainer.intervals import order_statistic_fpr, smallest_fpr, wilson
+from trainer.judging.intervals import order_statistic_fpr, smallest_fpr, wilson
 
 Interval = Callable[..., tuple[float, float]]
 

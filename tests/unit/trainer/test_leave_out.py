@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.errors import ManifestError
-from trainer.evaluation import LeftOut
-from trainer.leave_out import Embedded, leave_one_engine_out
-from trainer.loop import Recipe
-from trainer.manifest import Example
-from trainer.ranks import Ranks
-from trainer.stop import Stopped
+from trainer.judging.evaluation import LeftOut
+from trainer.runs.leave_out import Embedded, leave_one_engine_out
+from trainer.fitting.loop import Recipe
+from trainer.data.manifest import Example
+from trainer.distributed.ranks import Ranks
+from trainer.distributed.stop import Stopped
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 RECIPE = Recipe(steps=10, batch=16, learning_rate=0.003)

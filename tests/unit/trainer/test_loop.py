@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from trainer import loop
+from trainer.fitting import loop
 from trainer.errors import CheckpointError
-from trainer.loop import Loop, Recipe, batch_rows
-from trainer.snapshot import Snapshot
-from trainer.stop import Stopped
+from trainer.fitting.loop import Loop, Recipe, batch_rows
+from trainer.fitting.snapshot import Snapshot
+from trainer.distributed.stop import Stopped
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(steps=30, batch=4, seed=1)

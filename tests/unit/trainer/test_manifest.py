@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from trainer.errors import ManifestError
-from trainer.manifest import Example, read
+from trainer.data.manifest import Example, read
 
 
 def table(folder: Path, text: str | bytes, *files: str) -> Path:

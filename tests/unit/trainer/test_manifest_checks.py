@@ -12,7 +12,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from trainer.errors import ManifestError
-from trainer.manifest import Example, read
+from trainer.data.manifest import Example, read
 
 
 def picture(seed: int) -> bytes:

@@ -6,7 +6,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from trainer.metrics import Scores, auc, f1_at, rate_at, threshold_at_fpr
+from trainer.judging.metrics import Scores, auc, f1_at, rate_at, threshold_at_fpr
 
 #: Scores as a detector gives them, as rounding gives them (ties), and as nobody would expect them.
 SCORES = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.25, 0.5, 1.0, 5e-324, float(np.nextafter(0.5, 1))]))

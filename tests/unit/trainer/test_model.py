@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer.errors import WeightsError
-from trainer.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
-from trainer.preprocess import SIZE
-from trainer.weights import LITE1
+from trainer.detector.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
+from trainer.pixels.preprocess import SIZE
+from trainer.detector.weights import LITE1
 
 #: DERIVED from the paper: a head of 1280 → 2048 → 2048 → 1.
 PAPERS_PARAMETERS = 6_821_889

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from trainer.errors import Rejected, ShortcutError
-from trainer.facts import facts
-from trainer.guard import check
-from trainer.manifest import Example
-from trainer.normalise import QUALITY, normalise
-from trainer.preprocess import SIZE, decode
+from trainer.pixels.facts import facts
+from trainer.data.guard import check
+from trainer.data.manifest import Example
+from trainer.pixels.normalise import QUALITY, normalise
+from trainer.pixels.preprocess import SIZE, decode
 
 
 def scene(width: int, height: int, seed: int = 0) -> Image.Image:

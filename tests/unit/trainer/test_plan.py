@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.manifest import Example, Manifest
-from trainer.plan import Plan
+from trainer.data.manifest import Example, Manifest
+from trainer.runs.plan import Plan
 
 PICTURES = tuple(Example(Path(f"{digit}.png"), digit == "1", "e", "train", digit, digit * 64) for digit in "01")
 MANIFEST = Manifest(PICTURES, "f" * 64)

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from trainer import plots
-from trainer.plots import Bar, Line, Spread
+from trainer.report import plots
+from trainer.report.plots import Bar, Line, Spread
 
 #: A name that matplotlib would read as a formula, hide from legends, break lines at, or have no letters for.
 HOSTILE = "_$\\frac{1}{0}$\n漢字 " + "x" * 100

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from trainer.errors import Rejected
-from trainer.limits import LIMITS, Limits, check_bytes
-from trainer.preprocess import FINGERPRINT, SIZE, Pixels, decode
+from trainer.pixels.limits import LIMITS, Limits, check_bytes
+from trainer.pixels.preprocess import FINGERPRINT, SIZE, Pixels, decode
 
 # As in production, see preprocess: Pillow's warnings are no news. (pytest resets the filters that a module sets.)
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\.")
@@ -493,7 +493,7 @@ class TestHostileFiles:
 _ASK = """
 import pathlib, sys
 from trainer.errors import Rejected
-from trainer.preprocess import decode
+from trainer.pixels.preprocess import decode
 for path in sys.argv[1:]:
     try:
         decode(pathlib.Path(path).read_bytes())
@@ -543,6 +543,6 @@ class TestPixels:
         assert found == GOLDEN.get(FINGERPRINT, {}).get(name), (
             f"{name} now gives other pixels than {FINGERPRINT} promises, and every checkpoint was fitted on those. "
             "If nobody meant to change them, undo the change (a new Pillow counts: see deploy/constraints.txt). "
-            "If you did, raise trainer.preprocess.VERSION, add the new hashes to GOLDEN under the new fingerprint, "
+            "If you did, raise trainer.pixels.preprocess.VERSION, add the new hashes to GOLDEN under the new fingerprint, "
             "and fit the shipped checkpoint again."
         )

@@ -9,9 +9,9 @@ import yaml
 from torch import distributed as dist
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]  # public, says the documentation
 
-from trainer import ranks
+from trainer.distributed import ranks
 from trainer.errors import TrainerError
-from trainer.heartbeat import Heartbeat
+from trainer.distributed.heartbeat import Heartbeat
 
 FIT_YAML = Path(__file__).parents[3] / "deploy" / "k8s" / "training" / "fit.yaml"
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from trainer.card import KEY, Card
+from trainer.detector.card import KEY, Card
 from trainer.errors import TrainerError
-from trainer.evaluate import Terms, evaluate
-from trainer.evaluation import Evaluation, LeftOut
-from trainer.manifest import Example
-from trainer.report import meanings, odds, percent, precision, report_files
-from trainer.sweeps import Robustness, Row
+from trainer.judging.evaluate import Terms, evaluate
+from trainer.judging.evaluation import Evaluation, LeftOut
+from trainer.data.manifest import Example
+from trainer.report.report import meanings, odds, percent, precision, report_files
+from trainer.judging.sweeps import Robustness, Row
 
 REFIT = {"steps": 10, "threshold": 0.9}
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x.png>"

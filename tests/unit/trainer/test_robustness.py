@@ -12,19 +12,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from trainer import checkpoint
-from trainer.card import Card
-from trainer.embed import Embedder
+from trainer.detector import checkpoint
+from trainer.detector.card import Card
+from trainer.fitting.embed import Embedder
 from trainer.errors import ManifestError, TrainerError
-from trainer.intake import Intake
-from trainer.manifest import Example
-from trainer.model import Detector, Head
-from trainer.normalise import normalise
-from trainer.preprocess import decode
-from trainer.ranks import Ranks
-from trainer.robustness import QUALITIES, RESOLUTIONS, check, faces, robustness_files, steps, subset, sweep
-from trainer.sweeps import Robustness
-from trainer.views import apply
+from trainer.data.intake import Intake
+from trainer.data.manifest import Example
+from trainer.detector.model import Detector, Head
+from trainer.pixels.normalise import normalise
+from trainer.pixels.preprocess import decode
+from trainer.distributed.ranks import Ranks
+from trainer.runs.robustness import QUALITIES, RESOLUTIONS, check, faces, robustness_files, steps, subset, sweep
+from trainer.judging.sweeps import Robustness
+from trainer.pixels.views import apply
 
 HERE = Ranks(0, 1, torch.device("cpu"))
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from trainer.model import build_backbone
+from trainer.detector.model import build_backbone
 
 REPOSITORY = Path(__file__).parents[3]
 #: A backbone of timm's own tests: 0.1 million parameters.

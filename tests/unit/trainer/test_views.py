@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import views
+from trainer.pixels import views
 from trainer.errors import TrainerError
-from trainer.limits import LIMITS
-from trainer.preprocess import decode
+from trainer.pixels.limits import LIMITS
+from trainer.pixels.preprocess import decode
 
 SHA256 = "a" * 64
 #: Enough random views for every change to occur, and to be left out, beyond doubt.

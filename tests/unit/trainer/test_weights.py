@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainer import weights
+from trainer.detector import weights
 from trainer.errors import WeightsError
-from trainer.model import Detector, Head, build_backbone
-from trainer.preprocess import SIZE
-from trainer.weights import LITE1, Weighted, architecture, digest, fill, load_backbone
+from trainer.detector.model import Detector, Head, build_backbone
+from trainer.pixels.preprocess import SIZE
+from trainer.detector.weights import LITE1, Weighted, architecture, digest, fill, load_backbone
 
 LITE1_SHA256 = "0f8c24b844783017f2709fa5d9515d2e34ad2d4799b12bf79ca0fb3462ac1e70"
 #: Places of Lite1's embedding of `gradient`, and what stands there.

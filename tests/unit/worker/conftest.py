@@ -11,13 +11,13 @@ import kombu
 import pytest
 from redis import Redis
 
-from db import versions
-from db.session import Database
-from trainer.preprocess import FINGERPRINT
+from db.models import versions
+from db.store.session import Database
+from trainer.pixels.preprocess import FINGERPRINT
 from worker.celery import app
 from worker.commands.model import store
-from worker.service import Service
-from worker.settings import WorkerSettings
+from worker.pipeline.service import Service
+from worker.core.settings import WorkerSettings
 
 
 @pytest.fixture

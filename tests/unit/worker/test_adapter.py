@@ -6,9 +6,9 @@ import pytest
 from requests import Request
 from requests_hardened.ip_filter import InvalidIPAddress
 
-from worker import addresses
-from worker.adapter import PinningAdapter
-from worker.addresses import Addresses
+from worker.photos import addresses
+from worker.photos.adapter import PinningAdapter
+from worker.photos.addresses import Addresses
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from worker.addresses import Addresses, is_public
-from worker.errors import FetchError
+from worker.photos.addresses import Addresses, is_public
+from worker.core.errors import FetchError
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from worker.batcher import Batcher
+from worker.core.batcher import Batcher
 
 #: Nothing here takes longer, unless it never ends.
 PATIENCE_S = 10

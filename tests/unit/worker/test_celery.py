@@ -10,7 +10,7 @@ import pytest
 from celery.app.utils import find_app
 
 from worker.celery import app
-from worker.settings import WorkerSettings
+from worker.core.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[3]
 

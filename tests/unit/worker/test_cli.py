@@ -15,12 +15,14 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from db import images, requests, thresholds, versions
-from db.images import Failure
+from db.models import versions
+from db.policy import thresholds
+from db.work import images, requests
+from db.work.images import Failure
 from db.schema import Image
-from db.session import Database
+from db.store.session import Database
 from worker.cli import COMMANDS, main, root
-from worker.errors import UsageError
+from worker.core.errors import UsageError
 
 ROOT = Path(__file__).parents[3]
 Sent = Callable[[], list[list[str]]]

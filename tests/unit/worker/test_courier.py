@@ -14,16 +14,18 @@ from click.testing import CliRunner
 from sqlalchemy import select, update
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from db import deliveries, images, scores, thresholds, versions
-from db.clock import moment
+from db.models import versions
+from db.policy import scores, thresholds
+from db.work import deliveries, images
+from db.schema.clock import moment
 from db.commands.webhook import webhook
 from db.errors import NotFoundError, SettingsError
-from db.images import NewImage
+from db.work.images import NewImage
 from db.schema import Delivery
-from db.scores import Provenance, Scored
-from db.session import Database
-from worker.courier import Courier, pause_s, signed
-from worker.settings import WebhookSettings
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
+from worker.background.courier import Courier, pause_s, signed
+from worker.core.settings import WebhookSettings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the scheme's own example
 

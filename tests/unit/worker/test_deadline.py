@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from urllib3.connection import HTTPSConnection
 
-from worker.deadline import TIMED_POOLS
+from worker.photos.deadline import TIMED_POOLS
 
 
 def test_of_the_time_to_connect_the_handshake_gets_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,20 +10,20 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from db import images
-from db.images import NewImage
+from db.work import images
+from db.work.images import NewImage
 from db.schema import Image as Row
-from db.session import Database
-from trainer.card import Card
-from trainer.checkpoint import SHIPPED
-from trainer.findings import Degraded, Findings, Sweep
-from trainer.preprocess import Picture
-from worker import domain
+from db.store.session import Database
+from trainer.detector.card import Card
+from trainer.detector.checkpoint import SHIPPED
+from trainer.detector.findings import Degraded, Findings, Sweep
+from trainer.pixels.preprocess import Picture
+from worker.inference import domain
 from worker.cli import root
-from worker.errors import OutOfDomainError
-from worker.models import Models
-from worker.service import Service
-from worker.settings import WorkerSettings
+from worker.core.errors import OutOfDomainError
+from worker.inference.models import Models
+from worker.pipeline.service import Service
+from worker.core.settings import WorkerSettings
 
 
 def sweep(*rows: tuple[str, int, float]) -> Sweep:

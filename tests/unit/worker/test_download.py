@@ -18,10 +18,10 @@ import pytest
 import trustme
 
 from trainer.errors import Rejected
-from trainer.limits import LIMITS
-from worker.errors import FetchError
-from worker.fetch import Fetcher
-from worker.settings import FetchSettings
+from trainer.pixels.limits import LIMITS
+from worker.core.errors import FetchError
+from worker.photos.fetch import Fetcher
+from worker.core.settings import FetchSettings
 
 PHOTO = b"\xff\xd8 as good as any photo, for whoever only carries it"
 #: For reads that must end; a test that needs longer has failed.

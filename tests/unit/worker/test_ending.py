@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.ending import BROKEN, HURRIED, Ending
-from worker.health import Health, statuses
+from worker.lifecycle.ending import BROKEN, HURRIED, Ending
+from worker.telemetry.health import Health, statuses
 
 PATIENCE_S = 30
 PROJECT = Path(__file__).parents[3]
@@ -77,8 +77,8 @@ def test_a_second_signal_gives_up_at_once(pause_s: float, tmp_path: Path) -> Non
     script = """
         import signal, sys, threading
         from pathlib import Path
-        from worker.ending import Ending
-        from worker.health import Health
+        from worker.lifecycle.ending import Ending
+        from worker.telemetry.health import Health
 
         stopped = [threading.Event() for _ in range(50)]
         ending = Ending(lambda: [each.set() for each in stopped], lambda lost: None, Health(Path(sys.argv[1])), 3600)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.checkpoint import SHIPPED, load
-from trainer.model import Detector, Head, build_backbone
-from trainer.preprocess import Pixels, decode
-from worker import engines
-from worker.engines import Eager, OpenVino
-from worker.errors import ScoringError, UsageError
-from worker.folding import folded
+from trainer.detector.checkpoint import SHIPPED, load
+from trainer.detector.model import Detector, Head, build_backbone
+from trainer.pixels.preprocess import Pixels, decode
+from worker.inference import engines
+from worker.inference.engines import Eager, OpenVino
+from worker.core.errors import ScoringError, UsageError
+from worker.inference.folding import folded
 
 CPU = torch.device("cpu")
 
@@ -118,8 +118,8 @@ def test_openvino_runs_on_no_gpu(detector: Detector) -> None:
 def test_nobody_is_told_that_openvino_starts() -> None:
     program = """
 import sys, torch
-from trainer.checkpoint import SHIPPED, load
-from worker.engines import OpenVino
+from trainer.detector.checkpoint import SHIPPED, load
+from worker.inference.engines import OpenVino
 OpenVino(load(SHIPPED)[0])
 print([name for name, module in sys.modules.items() if "openvino_telemetry" in name and module is not None])
 """

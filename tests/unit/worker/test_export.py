@@ -11,14 +11,19 @@ from click.testing import CliRunner, Result
 from PIL import Image as Picture
 from sqlalchemy import select, update
 
-from db import accounts, images, reviews, samples, scores, thresholds, versions
-from db.draws import Sizes, draw
-from db.images import NewImage
-from db.reviews import Decision
+from db.models import versions
+from db.policy import scores, thresholds
+from db.privacy import accounts
+from db.quality import samples
+from db.review import reviews
+from db.work import images
+from db.quality.draws import Sizes, draw
+from db.work.images import NewImage
+from db.review.reviews import Decision
 from db.schema import Case, Image, Sample
-from db.scores import Provenance, Scored
-from db.session import Database
-from trainer.manifest import read
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
+from trainer.data.manifest import read
 from worker.commands.review import review
 
 SCORES = {"fake": 0.9, "real": 0.8, "open": 0.7, "sampled": 0.1}

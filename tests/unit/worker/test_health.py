@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from worker.cli import root
-from worker.health import Health, Status, statuses
-from worker.messages import refusals
+from worker.telemetry.health import Health, Status, statuses
+from worker.broker.messages import refusals
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,9 @@
 import pytest
 
 from db.errors import SettingsError
-from worker.errors import FetchError
-from worker.hosts import Hosts, parse_host
-from worker.settings import FetchSettings
+from worker.core.errors import FetchError
+from worker.photos.hosts import Hosts, parse_host
+from worker.core.settings import FetchSettings
 
 
 @pytest.mark.parametrize(

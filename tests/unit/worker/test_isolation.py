@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from trainer.errors import Rejected
-from trainer.preprocess import decode
-from worker.errors import DecoderError
-from worker.isolation import Isolation
-from worker.settings import IsolationSettings
+from trainer.pixels.preprocess import decode
+from worker.core.errors import DecoderError
+from worker.photos.isolation import Isolation
+from worker.core.settings import IsolationSettings
 
 #: What a child does that has a hole in its decoder: it obeys the picture.
 OBEYS = """

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from worker import logs
-from worker.settings import LogSettings
+from worker.telemetry import logs
+from worker.core.settings import LogSettings
 
 ROOT = Path(__file__).parents[3]
 
@@ -91,7 +91,7 @@ def test_less_than_the_level_is_not_said_and_celery_is_kept_short(written: io.St
 SAY = """
 import logging
 from worker import logs
-from worker.settings import LogSettings
+from worker.core.settings import LogSettings
 logs.configure(LogSettings.load())
 logging.getLogger("worker").info("said")
 """

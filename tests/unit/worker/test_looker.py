@@ -7,18 +7,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from db import accounts, images, lookalikes, policies, requests, thresholds
-from db.changes import Budget
-from db.images import NewImage
+from db.policy import policies, thresholds
+from db.privacy import accounts
+from db.review import lookalikes
+from db.work import images, requests
+from db.policy.changes import Budget
+from db.work.images import NewImage
 from db.schema import Case, Flag, Image, Look, Preview, Request
-from db.session import Database
-from db.signature import Signature
-from db.thresholds import by_value
-from trainer.preprocess import decode
-from worker.looker import Looker
-from worker.looks import looks_of
-from worker.requests import fulfil_one
-from worker.service import Service
+from db.store.session import Database
+from db.policy.signature import Signature
+from db.policy.thresholds import by_value
+from trainer.pixels.preprocess import decode
+from worker.background.looker import Looker
+from worker.photos.looks import looks_of
+from worker.pipeline.requests import fulfil_one
+from worker.pipeline.service import Service
 
 IDS = ["a", "b"]
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -8,14 +8,15 @@ import pytest
 from PIL import Image, ImageOps
 from sqlalchemy import select
 
-from db import images, thresholds
-from db.images import NewImage
-from db.lookalikes import HASH_BYTES, MAX_BITS
+from db.policy import thresholds
+from db.work import images
+from db.work.images import NewImage
+from db.review.lookalikes import HASH_BYTES, MAX_BITS
 from db.schema import Look
-from db.session import Database
-from trainer.preprocess import decode
-from worker.looks import looks_of
-from worker.service import Service
+from db.store.session import Database
+from trainer.pixels.preprocess import decode
+from worker.photos.looks import looks_of
+from worker.pipeline.service import Service
 
 
 def saved(image: Image.Image, quality: int = 90) -> bytes:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from trainer.errors import Rejected
-from trainer.limits import LIMITS
-from worker import media
-from worker.errors import FetchError
-from worker.fetch import Fetcher
-from worker.settings import FetchSettings
+from trainer.pixels.limits import LIMITS
+from worker.photos import media
+from worker.core.errors import FetchError
+from worker.photos.fetch import Fetcher
+from worker.core.settings import FetchSettings
 
 PHOTO = b"\xff\xd8 as good as any photo, for whoever only carries it"
 TOO_MANY = LIMITS.max_bytes + 1

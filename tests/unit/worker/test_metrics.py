@@ -12,19 +12,19 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from db import locks
+from db.store import locks
 from db.errors import DatabaseAwayError
-from db.passes import erasing
+from db.store.passes import erasing
 from db.schema import Case, Review
-from db.session import Database
-from worker import metrics
-from worker.exposition import Exposition
-from worker.gatherer import LOCK, Gatherer
-from worker.health import Health
-from worker.readings import CensusReading
-from worker.service import Service
-from worker.settings import MetricsSettings, WorkerSettings
-from worker.state import State
+from db.store.session import Database
+from worker.telemetry import metrics
+from worker.exporter.exposition import Exposition
+from worker.exporter.gatherer import LOCK, Gatherer
+from worker.telemetry.health import Health
+from worker.exporter.readings import CensusReading
+from worker.pipeline.service import Service
+from worker.core.settings import MetricsSettings, WorkerSettings
+from worker.exporter.state import State
 
 
 def values(gatherer: Gatherer | CensusReading, name: str) -> dict[str, float]:
@@ -81,7 +81,7 @@ def test_a_policy_that_is_called_other_loses_nothing() -> None:
 
 def test_what_waits_grows_older_while_the_database_is_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("worker.readings.time.monotonic", lambda: now)
+    monkeypatch.setattr("worker.exporter.readings.time.monotonic", lambda: now)
     add_cases(database, ("a", "default"))
     reading = CensusReading()
     with database.reading() as session:
@@ -95,7 +95,7 @@ def test_what_waits_grows_older_while_the_database_is_away(database: Database, m
 def test_an_outage_leaves_what_was_read_as_it_was(
     database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.gatherer._REST", 0.0)
+    monkeypatch.setattr("worker.exporter.gatherer._REST", 0.0)
 
     class Away(CensusReading):
         every_s = 0.0
@@ -151,7 +151,7 @@ def erase(database: Database) -> None:
 
 def test_a_reading_that_is_slow_is_taken_less_often(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("worker.gatherer.time.monotonic", lambda: now)
+    monkeypatch.setattr("worker.exporter.gatherer.time.monotonic", lambda: now)
     taken = []
 
     class Slow(CensusReading):

@@ -8,22 +8,25 @@ import pytest
 import torch
 from sqlalchemy import select
 
-from db import images, pauses, promotions, thresholds, versions
-from db.changes import Budget
-from db.images import NewImage
+from db.models import versions
+from db.policy import pauses, thresholds
+from db.rollout import promotions
+from db.work import images
+from db.policy.changes import Budget
+from db.work.images import NewImage
 from db.schema import Case, Image, ModelVersion, Score
-from db.session import Database
-from db.signature import Signature
-from db.versions import Served
-from trainer import checkpoint
+from db.store.session import Database
+from db.policy.signature import Signature
+from db.models.versions import Served
+from trainer.detector import checkpoint
 from trainer.errors import CheckpointError
-from trainer.preprocess import Pixels
+from trainer.pixels.preprocess import Pixels
 from worker.commands.model import store
-from worker.errors import ScoringError
-from worker.models import Models, Pair
-from worker.scorer import Scorer
-from worker.service import Service
-from worker.settings import WorkerSettings
+from worker.core.errors import ScoringError
+from worker.inference.models import Models, Pair
+from worker.inference.scorer import Scorer
+from worker.pipeline.service import Service
+from worker.core.settings import WorkerSettings
 
 ADA = Signature("ada", "a test")
 
@@ -122,7 +125,7 @@ def test_a_shadow_that_memory_has_no_room_for_is_not_tried_each_second_and_holds
         pauses.pause(session, "scoring", ADA)
     service.models.follow()
     assert (service.models.pair.shadow, service.models.taking, len(tries)) == (None, False, 1)
-    monkeypatch.setattr("worker.models._LOAD_AGAIN_S", 0.0)
+    monkeypatch.setattr("worker.inference.models._LOAD_AGAIN_S", 0.0)
     service.models._not_before.clear()  # noqa: SLF001 - as if the pause were over
     service.models.follow()
     assert len(tries) == 2
@@ -141,7 +144,7 @@ def test_without_its_active_version_for_long_a_worker_ends_and_leaves_the_messag
     monkeypatch.setattr(Scorer, "open", refused)
     service.models.follow()
     assert (service.models.taking, said) == (False, [])
-    monkeypatch.setattr("worker.models._PATIENCE_S", 0.0)
+    monkeypatch.setattr("worker.inference.models._PATIENCE_S", 0.0)
     for _ in range(3):
         service.models.follow()
     assert [f"model {name} is active, and was not to be had here" in line for line in said] == [True]

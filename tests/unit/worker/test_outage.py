@@ -6,13 +6,13 @@ import threading
 import pytest
 
 from db.errors import DatabaseAwayError, DatabaseError
-from worker.outage import Outage
+from worker.core.outage import Outage
 
 
 def test_it_tries_again_until_it_succeeds_and_says_so_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.outage._PAUSE_S", 0.001)
+    monkeypatch.setattr("worker.core.outage._PAUSE_S", 0.001)
     heard: list[int] = []
 
     def work(tries: int) -> str:

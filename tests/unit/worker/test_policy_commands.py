@@ -10,14 +10,15 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
-from db import references, thresholds
-from db.images import NewImage, add
+from db.models import references
+from db.policy import thresholds
+from db.work.images import NewImage, add
 from db.schema import ModelVersion, Score
-from db.session import Database
+from db.store.session import Database
 from worker.cli import root
-from worker.errors import UsageError
-from worker.service import Service
-from worker.settings import WorkerSettings
+from worker.core.errors import UsageError
+from worker.pipeline.service import Service
+from worker.core.settings import WorkerSettings
 
 
 @pytest.fixture(autouse=True)

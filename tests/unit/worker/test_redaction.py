@@ -6,12 +6,12 @@ import logging
 import pytest
 
 from db.errors import DbError
-from db.pseudonyms import PseudonymSettings
-from db.session import Database
+from db.privacy.pseudonyms import PseudonymSettings
+from db.store.session import Database
 from db.settings import DatabaseSettings
-from worker.logs import formatter
-from worker.redaction import redacted
-from worker.settings import BrokerSettings, WorkerSettings
+from worker.telemetry.logs import formatter
+from worker.telemetry.redaction import redacted
+from worker.core.settings import BrokerSettings, WorkerSettings
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-import worker.requests
-from db import images, requests, scores
-from db.images import NewImage
+import worker.pipeline.requests
+from db.policy import scores
+from db.work import images, requests
+from db.work.images import NewImage
 from db.schema import Flag, Request
-from db.scores import Provenance
-from db.session import Database
-from trainer.preprocess import decode
-from worker.requests import fulfil
-from worker.service import Service
+from db.policy.scores import Provenance
+from db.store.session import Database
+from trainer.pixels.preprocess import decode
+from worker.pipeline.requests import fulfil
+from worker.pipeline.service import Service
 
 
 @pytest.fixture

@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from db import images, policies, rescores, thresholds, versions
-from db.changes import Budget
-from db.clock import moment
+from db.models import versions
+from db.policy import policies, thresholds
+from db.work import images, rescores
+from db.policy.changes import Budget
+from db.schema.clock import moment
 from db.errors import ConflictError, NotFoundError
-from db.images import NewImage
+from db.work.images import NewImage
 from db.schema import Case, ModelVersion, Rescore, Score
-from db.session import Database
-from db.signature import Signature
-from worker.rescorer import Rescorer
-from worker.service import Service
+from db.store.session import Database
+from db.policy.signature import Signature
+from worker.background.rescorer import Rescorer
+from worker.pipeline.service import Service
 
 IDS = ["a", "b", "c", "d"]
 

@@ -13,23 +13,24 @@ import pytest
 from sqlalchemy import delete, event, select, text
 from sqlalchemy.orm import Session
 
-from db import images, versions
+from db.models import versions
+from db.work import images
 from db.errors import DatabaseError
-from db.images import Job, NewImage
+from db.work.images import Job, NewImage
 from db.schema import Image, Score
-from db.scores import Scored
-from db.session import Database
-from db.versions import Served
-from trainer import preprocess
-from trainer.preprocess import Picture, Pixels, decode
-from worker import selftest
-from worker.errors import ScoringError, StoppingError
-from worker.models import Models
-from worker.outcome import Done, Ended, record_done
-from worker.scorer import Scorer
-from worker.service import Service, decodes_at_once, new_owner
-from worker.settings import WorkerSettings
-from worker.stages import Stages
+from db.policy.scores import Scored
+from db.store.session import Database
+from db.models.versions import Served
+from trainer.pixels import preprocess
+from trainer.pixels.preprocess import Picture, Pixels, decode
+from worker.inference import selftest
+from worker.core.errors import ScoringError, StoppingError
+from worker.inference.models import Models
+from worker.pipeline.outcome import Done, Ended, record_done
+from worker.inference.scorer import Scorer
+from worker.pipeline.service import Service, decodes_at_once, new_owner
+from worker.core.settings import WorkerSettings
+from worker.pipeline.stages import Stages
 
 PATIENCE_S = 60
 
@@ -228,7 +229,7 @@ def test_results_in_hand_wait_for_a_database_that_is_away_and_nothing_is_done_be
     later: Callable[..., "Future[None]"],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("db.session.BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("db.store.session.BUSY_TIMEOUT_S", 0.01)
     service = start(settings)
     put(database, "a", "b")
     scorer.gate.clear()
@@ -373,7 +374,7 @@ def test_a_decode_that_hangs_is_heard_of(
         assert go_on.wait(PATIENCE_S)
         return decode(data)
 
-    monkeypatch.setattr("worker.service.decode", hang)
+    monkeypatch.setattr("worker.pipeline.service.decode", hang)
     service = start(settings.model_copy(update={"decoder_timeout_s": 0.01}))
     put(database, "a")
     service.watch()
@@ -461,7 +462,7 @@ def test_while_others_are_in_hand_what_comes_is_taken_together(
     later: Callable[..., "Future[None]"],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.service._GATHER_S", float(PATIENCE_S))
+    monkeypatch.setattr("worker.pipeline.service._GATHER_S", float(PATIENCE_S))
     service, taken = start(settings), list[set[str]]()
     lease = images.lease
 
@@ -491,14 +492,14 @@ def test_while_others_are_in_hand_what_ends_is_recorded_together(
     later: Callable[..., "Future[None]"],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.service._GATHER_S", float(PATIENCE_S))
+    monkeypatch.setattr("worker.pipeline.service._GATHER_S", float(PATIENCE_S))
     service, recorded = start(settings.model_copy(update={"max_batch": 1})), list[set[str]]()
 
     def noted(session: Session, done: Sequence[Done]) -> None:
         recorded.append({item.scored.image_id for item in done})
         record_done(session, done)
 
-    monkeypatch.setattr("worker.service.record_done", noted)
+    monkeypatch.setattr("worker.pipeline.service.record_done", noted)
     put(database, "a", "b", "c")
     service.score(["a"])
     assert recorded == [{"a"}]  # at once: nothing else was in hand
@@ -522,7 +523,7 @@ def test_at_most_half_the_cores_decode_while_the_others_score(
     cores: int,
     most: int,
 ) -> None:
-    monkeypatch.setattr("worker.service.cores", lambda: cores)
+    monkeypatch.setattr("worker.pipeline.service.cores", lambda: cores)
     decode, lock, now, seen = preprocess.decode, threading.Lock(), [0], list[int]()
 
     def slow(data: bytes) -> preprocess.Picture:
@@ -535,7 +536,7 @@ def test_at_most_half_the_cores_decode_while_the_others_score(
             now[0] -= 1
         return decode(data)
 
-    monkeypatch.setattr("worker.service.decode", slow)
+    monkeypatch.setattr("worker.pipeline.service.decode", slow)
     put(database, "a", "b", "c")
     start(settings).score(["a", "b", "c"])
     assert max(seen) == most

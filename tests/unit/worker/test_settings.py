@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from db.errors import SettingsError
-from worker.settings import BrokerSettings, FetchSettings, WorkerSettings
+from worker.core.settings import BrokerSettings, FetchSettings, WorkerSettings
 
 
 @pytest.mark.parametrize(

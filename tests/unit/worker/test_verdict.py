@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from db.images import Job
+from db.work.images import Job
 from trainer.errors import Rejected, TrainerError
-from worker import verdict
-from worker.errors import DecoderError, FetchError, ScoringError
-from worker.settings import WorkerSettings
+from worker.pipeline import verdict
+from worker.core.errors import DecoderError, FetchError, ScoringError
+from worker.core.settings import WorkerSettings
 
 SETTINGS = WorkerSettings(max_attempts=3, retry_s=10)
 

@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from db.session import Database
+from db.store.session import Database
 
 Run = Callable[..., Result]
 

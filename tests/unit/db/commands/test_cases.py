@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from db import images, scores, thresholds, versions
+from db.models import versions
+from db.policy import scores, thresholds
+from db.work import images
 from db.commands.cases import cases_group
-from db.images import NewImage
-from db.scores import Provenance, Scored
-from db.session import Database
+from db.work.images import NewImage
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
 
 Asked = Callable[..., Any]
 

@@ -7,15 +7,15 @@ import pytest
 from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
-from db import people, sign_ins
+from db.access import people, sign_ins
 from db.commands.console import check_reach, names, new_link
 from db.commands.reviewer import reviewer
 from db.console.app import build
 from db.console.settings import ConsoleSettings
 from db.errors import ConflictError, DeniedError, NotFoundError, SettingsError
-from db.passwords import matches
-from db.review_settings import ReviewSettings
-from db.session import Database
+from db.access.passwords import matches
+from db.review.review_settings import ReviewSettings
+from db.store.session import Database
 
 Run = Callable[..., Result]
 

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from db import policies, references, scores, versions
-from db.changes import Budget
+from db.models import references, versions
+from db.policy import policies, scores
+from db.policy.changes import Budget
 from db.commands.model import compare_models, history, list_models, promote, rollback, shadow, show
 from db.errors import ConflictError, NotFoundError
-from db.scores import Provenance, Scored
-from db.session import Database
-from db.signature import Signature
-from db.thresholds import by_fpr
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
+from db.policy.signature import Signature
+from db.policy.thresholds import by_fpr
 
 AddImages = Callable[..., list[str]]
 Run = Callable[..., Result]

@@ -7,13 +7,15 @@ import click
 import pytest
 from sqlalchemy import select, update
 
-from db import images, scores, thresholds, versions
+from db.models import versions
+from db.policy import scores, thresholds
+from db.work import images
 from db.commands.review import COMMANDS
 from db.errors import ConflictError, DbError, SecondPersonError, StaleError
-from db.images import NewImage
+from db.work.images import NewImage
 from db.schema import ModelVersion, Review
-from db.scores import Provenance, Scored
-from db.session import Database
+from db.policy.scores import Provenance, Scored
+from db.store.session import Database
 
 Asked = Callable[..., Any]
 Run = Callable[..., Any]

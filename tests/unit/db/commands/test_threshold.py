@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from db import references, versions
+from db.models import references, versions
 from db.commands.threshold import threshold_group
 from db.errors import ConflictError, DbError
-from db.references import Origin
+from db.models.references import Origin
 from db.schema import ModelVersion
-from db.session import Database
+from db.store.session import Database
 
 AddImages = Callable[..., list[str]]
 Record = Callable[..., list[str]]

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from db import audit, people, sign_ins
+from db.access import audit, people, sign_ins
 from db.console import cookies
 from db.console.app import build
 from db.console.settings import ConsoleSettings
-from db.review_settings import ReviewSettings
+from db.review.review_settings import ReviewSettings
 from db.schema import Case, Preview
-from db.session import Database
+from db.store.session import Database
 
 #: What stands for a picture: the console does not look into it.
 JPEG = b"\xff\xd8\xff\xe0 a small photo"

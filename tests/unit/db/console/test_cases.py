@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from db import accounts, lookalikes, queue, retention, reviews
+from db.privacy import accounts, retention
+from db.review import lookalikes, queue, reviews
 from db.errors import HeldError
-from db.retention import RetentionSettings
-from db.reviews import Decision
+from db.privacy.retention import RetentionSettings
+from db.review.reviews import Decision
 from db.schema import Case, Request, Review
-from db.session import Database
+from db.store.session import Database
 
 Open = Callable[..., Any]
 Flag = Callable[..., None]

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from db.console.app import PAGES, build
 from db.console.headers import HEADERS, Headers
 from db.console.settings import ConsoleSettings
-from db.review_settings import ReviewSettings
-from db.session import Database
+from db.review.review_settings import ReviewSettings
+from db.store.session import Database
 
 Open = Callable[..., Any]
 ALL, DECIDE, LEAD, LOG = "reviewer lead auditor", "reviewer lead", "lead", "lead auditor"

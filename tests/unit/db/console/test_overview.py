@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from db import draws, samples, thresholds, versions
+from db.models import versions
+from db.policy import thresholds
+from db.quality import draws, samples
 from db.console import plots
-from db.draws import Sizes
-from db.intervals import Estimate
+from db.quality.draws import Sizes
+from db.stats.intervals import Estimate
 from db.schema import ModelVersion
-from db.session import Database
+from db.store.session import Database
 
 Open = Callable[..., Any]
 Act = Callable[..., Any]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from db import people
-from db.session import Database
+from db.access import people
+from db.store.session import Database
 
 Open = Callable[..., Any]
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text
 
 from db.schema import Sample, Verdict
-from db.session import Database
+from db.store.session import Database
 
 Open = Callable[..., Any]
 DRAW = (

@@ -8,14 +8,14 @@ from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
-from db import people, sign_ins
-from db.clock import moment
+from db.access import people, sign_ins
+from db.schema.clock import moment
 from db.console import identity
 from db.console.settings import ConsoleSettings
 from db.errors import ConflictError, DbError, SettingsError
-from db.passwords import hashed, matches
+from db.access.passwords import hashed, matches
 from db.schema import Person, SignIn, SignInLink, SignInTry
-from db.session import Database
+from db.store.session import Database
 
 Open = Callable[..., Any]
 PASSWORD = "correct horse battery"  # noqa: S105 - nobody's

@@ -1,0 +1,1 @@
+"""Model versions, and the real photos by which their thresholds are measured."""

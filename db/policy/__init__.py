@@ -1,0 +1,1 @@
+"""From which score on a policy flags, and what a change of that does to cases."""

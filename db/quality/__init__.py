@@ -1,0 +1,1 @@
+"""Whether the model still works: blind samples, live precision, drift."""

@@ -1,0 +1,1 @@
+"""Cases, who looks at them, and what was decided."""

@@ -1,0 +1,1 @@
+"""Switching from one model version to another."""

@@ -1,0 +1,1 @@
+"""Statistics without SQL and without SciPy."""

@@ -1,0 +1,1 @@
+"""Connections, transactions, locks and the dialects of SQL."""

@@ -1,0 +1,1 @@
+"""Labelled pictures: manifest, splits, the shortcut guard."""

@@ -1,0 +1,1 @@
+"""What a detector is: network, weights, checkpoint, card."""

@@ -1,0 +1,1 @@
+"""Embedding, and the loops that fit."""

@@ -1,0 +1,1 @@
+"""Figures that a detector is judged by; arithmetic only."""

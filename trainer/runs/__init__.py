@@ -1,0 +1,1 @@
+"""Whole runs: fit, evaluate, leave one engine out, robustness."""

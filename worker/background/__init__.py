@@ -1,0 +1,1 @@
+"""Threads beside the queue: sweeper, webhooks, leases, backfills, perceptual hashes."""

@@ -1,0 +1,1 @@
+"""The Celery app, its Redis transport, and what a message may be."""

@@ -1,0 +1,1 @@
+"""Model versions in memory, the engines that run them, and the watch over both."""

@@ -1,0 +1,1 @@
+"""How a worker process starts, consumes and ends."""
