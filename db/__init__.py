@@ -1,1 +1,1 @@
-"""The record of everything: images waiting, scores, thresholds, cases, reviews, model versions."""
+"""The record in SQL: images, scores, thresholds, cases, reviews, model versions; admin commands and the console."""

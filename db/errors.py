@@ -1,45 +1,49 @@
-"""What goes wrong in this room, as one-line messages that name the thing, the value and the limit."""
+"""This room's errors: each message is one line that names the thing, the value and the limit."""
 
 
 class DbError(Exception):
-    """The base of every error that this room raises on purpose."""
+    """The base of every error that this room raises deliberately."""
 
 
 class SettingsError(DbError):
-    """Settings that cannot be used; the message names every one of them."""
+    """Settings are unusable; the message names each of them."""
 
 
 class DatabaseError(DbError):
-    """The database is away, of an older or newer schema, or refuses what it was asked."""
+    """The database is unavailable, has another schema, or refused a statement."""
 
 
-class DatabaseAwayError(DatabaseError):
-    """The database cannot be reached, or cannot write, for now: the same again may succeed later."""
+class DatabaseUnavailableError(DatabaseError):
+    """The database cannot be reached or written to at present: the same call may succeed later."""
 
 
 class NotFoundError(DbError):
-    """Something that was asked for by name is not in the record."""
+    """The record has nothing of this name or id."""
 
 
 class ConflictError(DbError):
-    """Something known under this id says otherwise."""
+    """The record holds something that contradicts this."""
 
 
 class DeniedError(DbError):
-    """Somebody may not do this: not signed in, not of the role, or too often."""
+    """This person may not do this: not signed in, not in the role, or too often."""
+
+
+class BusyError(DbError):
+    """Too much is in hand at this moment; the same request may succeed in a few seconds."""
 
 
 class IdError(DbError, ValueError):
-    """Text that cannot be an id."""
+    """This text cannot be an id."""
 
 
 class StaleError(ConflictError):
-    """It has changed since the page on which somebody decided was made."""
+    """The thing has changed since the page was made on which somebody decided."""
 
 
 class HeldError(ConflictError):
-    """Somebody else is looking at it."""
+    """Somebody else is looking at this case or sample."""
 
 
 class SecondPersonError(ConflictError):
-    """This person has had their say; somebody else decides."""
+    """This person has already decided; somebody else must."""

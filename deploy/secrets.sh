@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes what compose.yaml takes for secrets: `make secrets`, or `deploy/secrets.sh FOLDER`. Every password is new, long
-# and random. Only what is missing is made, and what is there is left as it is; logins.sql and users.acl say what the
-# other files say, and are written again each time.
+# Writes the secrets that compose.yaml uses: `make secrets`, or `deploy/secrets.sh FOLDER`. Every password is new, long
+# and random. The script writes only files that are missing, and leaves the others alone; but it always writes
+# logins.sql and users.acl again, from the other files.
 #
-# So one password is changed by removing its one file and running this again; "Keys are rotated" in RUNBOOK.md has the
-# steps. Not so PostgreSQL's superuser and Grafana's admin: their volumes keep the password of the first start, and that
-# section says how it is changed. Never remove the whole folder.
+# To change one password, remove its file and run this again; "Keys are rotated" in RUNBOOK.md has the steps.
+# PostgreSQL's superuser and Grafana's admin are different: their volumes keep the password of the first start, and that
+# section says how to change it. Never remove the whole folder.
 #
-# Files are readable to all because containers read them as other users; the folder is not.
+# All users may read the files, because containers read them as other users; the folder is closed to others.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-$here/secrets}
@@ -29,9 +29,9 @@ read_url() { # file; sets name and secret
     [ -n "$secret" ] || stop "$1: has no name and password of letters, digits and . _ ~ - alone, as it needs"
 }
 
-# PostgreSQL: its superuser, and a login for each program and person; what each may do is in sql/roles.sql.
+# PostgreSQL: its superuser, and a login for each program and person; sql/roles.sql says what each may do.
 if missing postgres_password; then
-    for file in "$folder"/*_url; do # the database has its password by now, and would not know another
+    for file in "$folder"/*_url; do # the database already has its password, and would refuse another
         [ ! -e "$file" ] || stop "postgres_password: is missing; put it back (migrate_database_url has it)"
     done
     say postgres_password "$(password)"
@@ -49,7 +49,8 @@ GRANT $3 TO $name;"
 }
 login worker unmask_scorer unmask_worker
 login uploader unmask_uploads unmask_uploader
-login console unmask_desk unmask_reviewer
+login console unmask_desk unmask_console
+login api unmask_door unmask_api
 login policy unmask_lead unmask_policy
 login owner unmask_keeper unmask_owner
 login readonly unmask_dashboards unmask_readonly
@@ -67,19 +68,18 @@ client() { # file, user
     user "$2" "$secret"
 }
 client worker_broker_url unmask_worker
-client uploader_broker_url unmask_uploader
 # Its exporter wants a map from address to password.
 if missing redis_exporter.json; then
     say redis_exporter.json "{\"redis://unmask_metrics@valkey:6379\": \"$(password)\"}"
 fi
 user unmask_metrics "$(sed 's/.*: "\(.*\)"}/\1/' "$folder/redis_exporter.json")"
-# For people, with valkey-cli: RUNBOOK.md says when.
+# For people who use valkey-cli: RUNBOOK.md says when.
 missing admin_redis_password && say admin_redis_password "$(password)"
 user unmask_admin "$(cat "$folder/admin_redis_password")"
 printf '%s\n' "$users" > "$folder/users.acl"
 
-# Webhooks: nothing is told until webhook_url holds an address. Both without a line's end: Kubernetes makes variables of
-# them.
+# Webhooks: none are sent until webhook_url holds an address. Neither file ends with a newline, because Kubernetes turns
+# them into variables.
 [ -e "$folder/webhook_url" ] || : > "$folder/webhook_url"
 if missing webhook_secret; then
     printf 'whsec_%s' "$(head -c 32 /dev/urandom | base64)" > "$folder/webhook_secret"

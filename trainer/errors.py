@@ -1,14 +1,14 @@
-"""What goes wrong in this room, as one-line messages that name the thing, the value and the limit."""
+"""The errors of the trainer: one-line messages that name the thing, the value and the limit."""
 
 
 class TrainerError(Exception):
-    """The base of every error that this room raises on purpose."""
+    """The base class of all errors that the trainer raises on purpose."""
 
 
-class Rejected(TrainerError):  # noqa: N818 - an answer, more than an error
-    """An image that the detector will not look at.
+class Rejected(TrainerError):  # noqa: N818 - it is an answer rather than an error
+    """The decoder refuses this image.
 
-    ``reason`` is a code that can be counted; ``limit`` and ``value`` say what was allowed and what came.
+    ``reason`` is a code for metrics; ``limit`` is what is allowed and ``value`` is what the image has.
     """
 
     def __init__(self, reason: str, limit: str, value: str) -> None:
@@ -19,24 +19,24 @@ class Rejected(TrainerError):  # noqa: N818 - an answer, more than an error
 
 
 class ManifestError(TrainerError):
-    """A table of training pictures that cannot be used as it is."""
+    """The manifest cannot be used as it is."""
 
 
 class WeightsError(TrainerError):
-    """Backbone weights that are missing or not what they claim to be."""
+    """Backbone weights are missing, or are not what they claim to be."""
 
 
 class CheckpointError(TrainerError):
-    """A checkpoint file that cannot be read, or does not fit this software."""
+    """A checkpoint file cannot be read, or does not fit this software."""
 
 
 class ShortcutError(TrainerError):
-    """Training pictures whose labels can be told from how the files are stored, without looking at a face.
+    """How the files are stored gives the labels of training pictures away, without a look at a face.
 
-    ``columns`` are the facts that tell them, with their cross-validated balanced accuracy.
+    ``columns`` are the file facts that do, with their cross-validated balanced accuracy.
     """
 
     def __init__(self, columns: dict[str, float], remedy: str) -> None:
         named = ", ".join(f"{name} ({accuracy:.2f})" for name, accuracy in columns.items())
-        super().__init__(f"the labels can be told without looking at a face, from {named}: {remedy}")
+        super().__init__(f"file properties give the labels away without a look at a face: {named}. {remedy}")
         self.columns = columns

@@ -1,140 +1,152 @@
 """The root command. It imports nothing heavy until a command runs, so that ``unmask --help`` answers at once."""
 
+import os
 import sys
 from importlib import import_module
 
 import click
 
-#: word: (where its command is, its help). Torch, Celery and SQLAlchemy load only with the command that needs them.
+from worker.commands.limits import limited
+
+#: word: (where its command is, the first sentence of its help, which a test compares). Torch, Celery and SQLAlchemy are
+#: imported only by the command that needs them.
 COMMANDS = {
     "score": ("worker.commands.score:score", "Score photos here and now: 0 is real, 1 is AI-generated."),
+    "inspect": (
+        "worker.commands.inspect:inspect_command",
+        "Show what photos' files say of their origin: manifests, source types, generators, cameras.",
+    ),
     "enqueue": (
-        "worker.commands.enqueue:enqueue",
-        "Put photos in line for the workers; prints the image's id, or how many of a manifest were new.",
+        "worker.commands.enqueue:enqueue_command",
+        "Enqueue photos for scoring; prints the image's id, or how many photos of a manifest are new.",
     ),
     "worker": (
         "worker.commands.worker:worker",
         "Run a worker: take images from the queue, score them in batches, record scores and flags.",
     ),
-    "status": ("worker.commands.status:status", "What waits, what was scored, what failed, and by which model."),
+    "status": ("worker.commands.status:status", "Show what waits, what was scored, what failed, and the active model."),
     "health": (
         "worker.commands.health:health",
-        "How this machine's workers are; exit status 1 unless there are some and all are well.",
+        "Show the health of this machine's workers; exits with 1 unless there are some and all are well.",
     ),
-    "sweep": ("worker.commands.sweep:sweep", "Send images that nobody has sent, once."),
+    "sweep": (
+        "worker.commands.sweep:sweep",
+        "Send images that are due to the workers once, as the relay does each second.",
+    ),
+    "image": ("db.commands.image:image", "One photo: its state and verdict."),
     "failures": ("db.commands.failures:failures_group", "Images that could not be scored, each with its reason."),
-    "train": ("trainer.cli:fit", "Fit a detector's head on labelled photos, by the paper's recipe."),
-    "manifest": (
-        "trainer.cli:manifest",
-        "Make a manifest of a folder with real/... and fake/ENGINE/... in it, and check it.",
+    "train": ("trainer.cli:fit", "Fit a detector on labelled photos."),
+    "manifest": ("trainer.cli:manifest", "Make and check a manifest of a folder of photos."),
+    "evaluate": ("trainer.cli:evaluate", "Measure a detector engine by engine."),
+    "robustness": ("trainer.cli:robustness", "Measure a detector on degraded photos."),
+    "fuse": (
+        "trainer.cli:fuse",
+        "Join two detectors into one that needs both: a photo is flagged only when both find it suspicious.",
     ),
-    "evaluate": (
-        "trainer.cli:evaluate",
-        "Judge a detector engine by engine at a false positive rate: metrics.json, and a page to read.",
-    ),
-    "robustness": (
-        "trainer.cli:robustness",
-        "What scaling, JPEG, mirroring and turning do to a detector: robustness.json (the paper's Figure 3).",
-    ),
-    "explain": (
-        "trainer.cli:explain",
-        "Show which parts of a photo its score comes from: an overlay, and numbers as JSON on stdout.",
-    ),
-    "report": (
-        "trainer.cli:report",
-        "Write one page that a policy lead can read, with its pictures and the model card.",
-    ),
+    "quantise": ("trainer.cli:quantise", "Make a detector that computes in 8 bits, for CPUs."),
+    "explain": ("trainer.cli:explain", "Show which parts of a photo its score comes from."),
+    "convert": ("trainer.cli:convert", "Convert a backbone's weights that you have for use here."),
+    "engine": ("trainer.cli:engine", "Teach a detector new engines."),
+    "export": ("trainer.cli:export", "Export a detector for programs that run no PyTorch."),
+    "report": ("trainer.cli:report", "Write a page about a detector for policy leads."),
     "model": (
         "worker.commands.model:model",
-        "Register checkpoints; try one beside the active one, compare, promote, go back.",
+        "Register checkpoints; run one as a shadow of the active one, compare, promote, roll back.",
     ),
-    "threshold": ("db.commands.threshold:threshold_group", "From which score on a policy flags an account."),
+    "threshold": ("db.commands.threshold:threshold_group", "From which score on a policy flags photos."),
+    "policy": ("db.commands.policy:policy", "Policies: names that give photos their threshold."),
     "pause": (
-        "db.commands.pause:pause",
-        "Stop flagging (photos are still scored) or scoring (photos wait); workers follow within seconds.",
+        "db.commands.pause:pause_command",
+        "Pause flagging (photos are still scored) or scoring (photos wait); workers follow within seconds.",
     ),
-    "resume": ("db.commands.pause:resume", "Go on flagging or scoring."),
+    "resume": ("db.commands.pause:resume_command", "Resume flagging or scoring."),
     "reference": (
         "worker.commands.reference:reference",
-        "Sets of real photos on which false positive rates are measured.",
+        "Build and list sets of real photos on which false positive rates are measured.",
     ),
     "rescore": (
         "worker.commands.rescore:rescore",
-        "Let a version score what others have scored, while workers have nothing else to do.",
+        "Backfill: have idle workers score old images with another version.",
     ),
-    "cases": ("worker.commands.cases:cases", "Flagged accounts, for people to decide."),
+    "cases": ("worker.commands.cases:cases_group", "Flagged accounts, for reviewers to decide."),
     "console": ("db.commands.console:console", "Serve the console: reviewers decide, leads manage, auditors read."),
-    "reviewer": ("db.commands.reviewer:reviewer", "People who may sign in to the console, and in which role."),
+    "serve": (
+        "db.commands.serve:serve_command",
+        "Serve the HTTP API: applications submit photos and read their verdicts.",
+    ),
+    "key": ("db.commands.key:key", "Keys of the HTTP API: who may submit photos, read verdicts and delete photos."),
+    "reviewer": ("db.commands.reviewer:reviewer_group", "People who may sign in to the console, and their roles."),
     "review": (
-        "worker.commands.review:review",
-        "Decide cases one after another, take decisions back, hear appeals, judge sampled photos.",
+        "worker.commands.review:review_group",
+        "Decide cases, undo and appeal decisions, judge sampled photos.",
     ),
     "webhook": (
         "db.commands.webhook:webhook",
-        "What the platform was told of opened and decided cases, and what it was not.",
+        "Webhook deliveries: what the platform was sent about its cases and images.",
     ),
-    "account": ("db.commands.account:account", "Forget an account: its id, URLs and pictures, and not its scores."),
-    "retention": ("db.commands.retention:retention", "Delete what was kept for as long as it should be."),
-    "db": ("db.cli:db_group", "Create and upgrade the database's schema."),
-}
-
-#: Modules that only some installations have: the console's has none of them.
-OPTIONAL = {
-    *("PIL", "prometheus_client", "requests", "requests_hardened", "standardwebhooks", "structlog", "timm", "torch"),
-    *("matplotlib", "scipy", "sklearn", "tqdm"),
+    "account": ("db.commands.account:account", "Erase an account: its id, URLs and pictures, but not its scores."),
+    "retention": ("db.commands.retention:retention", "Delete what is past its retention period."),
+    "db": ("db.commands.database:db_group", "Create and upgrade the database's schema."),
 }
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they run."""
+    """A group that imports a command only when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """In the order in which people meet them."""
+        """The commands' names, in the order in which people meet them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The real command."""
+        """Import the command, and have its values checked; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module, name = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), name)
-        return command
+        return limited(command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and check the settings that it reads, all of them before it begins."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and not {"-h", "--help"} & set(args) and not ctx.resilient_parsing:
+            from worker.core.command_settings import check_settings_of
+
+            check_settings_of(name)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """The list in --help, without importing any of them."""
+        """Write the list in --help without importing any command."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="unmask")
-def root() -> None:
+@click.pass_context
+def root(context: click.Context) -> None:
     """Find AI-generated faces among the profile photos of a platform.
 
     Settings come from UNMASK_* environment variables. Exit status: 0 all well, 1 some items failed, 2 wrong use or
     configuration.
     """
+    if context.invoked_subcommand != "worker":  # which names them in its log
+        _warn_of_unknown_settings()
+
+
+def _warn_of_unknown_settings() -> None:
+    """Name variables that are no settings. Nothing is imported for it unless there are some of ours."""
+    if not any(key.startswith("UNMASK_") for key in os.environ):
+        return
+    from worker.core.unknown_settings import describe_unknown
+
+    for sentence in describe_unknown(os.environ):
+        click.echo(f"Warning: {sentence}", err=True)
 
 
 def main() -> None:
-    """The ``unmask`` command: errors that we know are one line on stderr, and exit status 2."""
-    try:
-        root(prog_name="unmask")
-    except ModuleNotFoundError as error:
-        if error.name not in OPTIONAL:
-            raise
-        click.echo(f"Error: {error.name} is not installed here: see unmask[worker] and unmask[trainer]", err=True)
-        sys.exit(2)
-    except Exception as error:
-        if not _known(error):
-            raise
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+    """Run the ``unmask`` command: our own errors, and those of files, become one line on stderr and exit status 2."""
+    from worker.ending import run
 
-
-def _known(error: Exception) -> bool:
-    from db.errors import DbError
-    from trainer.errors import TrainerError
-    from worker.core.errors import WorkerError
-
-    return isinstance(error, DbError | TrainerError | WorkerError)
+    sys.exit(run(root))

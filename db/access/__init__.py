@@ -1,1 +1,1 @@
-"""People of the console: accounts, sign-ins, the audit log."""
+"""Who may use the console: people, sign-ins, the limit on failed sign-ins, the audit log."""

@@ -1,4 +1,4 @@
-"""Who is signed in, and one-time links: random tokens, of which the record keeps only the SHA-256."""
+"""Sign-ins and one-time links: random tokens, of which the database holds only the SHA-256."""
 
 import hashlib
 import secrets
@@ -7,36 +7,41 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from db.schema.clock import moment
 from db.errors import DeniedError
 from db.schema import Person, SignIn, SignInLink
+from db.schema.clock import moment
 
-#: A link is used at once, or not at all.
+#: How long a one-time link works by default.
 LINK_S = 15 * 60.0
-#: How stale ``seen_at`` may be: a page is not to write each time it is read.
+#: ``seen_at`` is updated at most this often, so that reading a page rarely writes.
 _SEEN_S = 60.0
 _TOKEN_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
-    """Somebody who is signed in."""
+class SignedInPerson:
+    """A signed-in person and their role."""
 
     name: str
     role: str
 
 
-def begin(session: Session, person: Person, longest_s: float) -> str:
-    """Sign somebody in for ``longest_s`` at most; returns the browser's token. Ended ones are swept out."""
+def start_sign_in(session: Session, person: Person, longest_s: float, provider_session: str | None = None) -> str:
+    """Sign a person in for at most ``longest_s``; returns the browser's token. Deletes expired sign-ins.
+
+    ``provider_session``: the session at the OpenID provider, "" where it names none, None without a provider.
+    """
     session.execute(delete(SignIn).where(SignIn.expires_at <= moment()))
     token = secrets.token_urlsafe(_TOKEN_BYTES)
-    session.add(SignIn(digest=_digest(token), person_id=person.id, expires_at=moment(longest_s)))
+    row = SignIn(digest=_digest(token), person_id=person.id, expires_at=moment(longest_s))
+    row.provider_session = provider_session
+    session.add(row)
     session.flush()
     return token
 
 
-def find(session: Session, token: str, idle_s: float) -> Signed | None:
-    """Who has this token, unless it expired, was idle for too long, or the person was disabled."""
+def find_sign_in(session: Session, token: str, idle_s: float) -> SignedInPerson | None:
+    """Whose token this is; None when it has expired, was idle for ``idle_s``, or the person is disabled."""
     statement = (
         select(Person.name, Person.role)
         .join(SignIn, SignIn.person_id == Person.id)
@@ -44,33 +49,36 @@ def find(session: Session, token: str, idle_s: float) -> Signed | None:
         .where(~Person.disabled)
     )
     row = session.execute(statement).one_or_none()
-    return Signed(row.name, row.role) if row is not None else None
+    return SignedInPerson(row.name, row.role) if row is not None else None
 
 
 def is_stale(session: Session, token: str) -> bool:
-    """Whether it is time to write down again that it was seen."""
+    """Whether it is time to `touch` this sign-in."""
     statement = select(SignIn.digest).where(SignIn.digest == _digest(token), SignIn.seen_at <= moment(-_SEEN_S))
     return session.scalar(statement) is not None
 
 
-def see(session: Session, token: str) -> None:
-    """It was heard of now."""
+def touch(session: Session, token: str) -> None:
+    """Record that a sign-in was used just now."""
     session.execute(update(SignIn).where(SignIn.digest == _digest(token)).values(seen_at=moment()))
 
 
-def end(session: Session, token: str) -> None:
-    """Sign this browser out."""
+def revoke(session: Session, token: str) -> None:
+    """Delete the sign-in of one browser's token."""
     session.execute(delete(SignIn).where(SignIn.digest == _digest(token)))
 
 
-def end_all(session: Session, person_id: int) -> None:
-    """Sign somebody out everywhere, and let no link of theirs work."""
+def revoke_all(session: Session, person_id: int) -> None:
+    """Sign a person out everywhere, and revoke their links."""
     session.execute(delete(SignIn).where(SignIn.person_id == person_id))
     session.execute(delete(SignInLink).where(SignInLink.person_id == person_id))
 
 
 def make_link(session: Session, person: Person, link_s: float = LINK_S) -> str:
-    """A token that signs somebody in once, within ``link_s``. Expired ones are swept out."""
+    """The token of a new one-time link, valid for ``link_s``. Deletes expired links.
+
+    Raises `DeniedError` for a disabled person.
+    """
     if person.disabled:
         raise DeniedError(f"{person.name} is disabled")
     session.execute(delete(SignInLink).where(SignInLink.expires_at <= moment()))
@@ -80,8 +88,8 @@ def make_link(session: Session, person: Person, link_s: float = LINK_S) -> str:
     return token
 
 
-def links_person(session: Session, token: str) -> Person | None:
-    """Whom a link would sign in; the link stays."""
+def find_by_link(session: Session, token: str) -> Person | None:
+    """The person whom a link would sign in, without using it up; None when it does not work."""
     statement = (
         select(Person)
         .join(SignInLink, SignInLink.person_id == Person.id)
@@ -90,13 +98,13 @@ def links_person(session: Session, token: str) -> Person | None:
     return session.scalar(statement)
 
 
-def use_link(session: Session, token: str) -> Person:
-    """Use a link up; raises `DeniedError` for one that was used, has expired, or never was."""
+def redeem_link(session: Session, token: str) -> Person:
+    """Use a link up and return its person; raises `DeniedError` when it was used, has expired or never existed."""
     used = delete(SignInLink).where(SignInLink.digest == _digest(token), SignInLink.expires_at > moment())
     person_id = session.scalar(used.returning(SignInLink.person_id))
     person = session.get(Person, person_id) if person_id is not None else None
     if person is None or person.disabled:
-        raise DeniedError("this link was used, or has expired: ask for another one")
+        raise DeniedError("this link has been used or has expired: ask for a new one")
     return person
 
 

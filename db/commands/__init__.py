@@ -1,1 +1,1 @@
-"""Admin commands on the record, one noun a module, imported when they run. None needs torch or a broker."""
+"""The admin commands, one noun a module, imported when they run. None needs torch or a broker."""

@@ -1,34 +1,38 @@
-"""``unmask account``: what the record knows of one account, and how it is made to forget."""
+"""``unmask account``: erase one account from the record."""
 
 from dataclasses import asdict
 
 import click
 
-from db.privacy import accounts
-from db.cli import open_database
-from db.output import emit, json_option
+from db.commands.database import open_database
+from db.commands.group import WholeHelpGroup
+from db.commands.options import as_lead
+from db.commands.output import emit, json_option
+from db.privacy import erasure
 from db.privacy.pseudonyms import Pseudonyms, PseudonymSettings
 
 
-@click.group()
+@click.group(cls=WholeHelpGroup)
 def account() -> None:
-    """Forget an account: its id, URLs and pictures, and not its scores."""
+    """Erase an account: its id, URLs and pictures, but not its scores."""
 
 
-@account.command()
+@account.command("forget")
 @click.argument("account_id")
-@click.option("--dry-run", is_flag=True, help="Only say what there is.")
+@click.option("--dry-run", is_flag=True, help="Only count what would be erased.")
 @json_option
-def forget(*, account_id: str, dry_run: bool, as_json: bool) -> None:
-    """Erase an account's id, its images' URLs and all pictures; scores stay, and belong to nobody.
+def account_forget(*, account_id: str, dry_run: bool, as_json: bool) -> None:
+    """Erase an account's id, URLs and pictures; scores stay, anonymous.
 
-    Images that wait are given up, open cases withdrawn. Interrupted, the same command goes on.
+    Images that wait are given up, and open cases are withdrawn. After an interruption, run the same command again.
     """
     database = open_database()
     if dry_run:
         with database.reading() as session:
-            found = accounts.known(session, account_id)
+            found = erasure.preview_erasure(session, account_id)
     else:
-        found = accounts.forget(database, account_id)
-    name = Pseudonyms(PseudonymSettings.load()).of(account_id)  # what is printed is kept, in some log
+        with database.writing() as session:
+            as_lead(session)
+        found = erasure.erase_account(database, account_id)
+    name = Pseudonyms(PseudonymSettings.load()).of(account_id)  # some log keeps what is printed
     emit([{"account": name} | asdict(found) | {"dry_run": dry_run}], as_json=as_json, empty="")

@@ -1,37 +1,41 @@
-"""``unmask cases``: flagged accounts, for people to decide."""
+"""``unmask cases``: list, search and show cases, and find look-alikes among them."""
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from db.commands.database import open_database
+from db.commands.group import WholeHelpGroup
+from db.commands.output import emit, emit_json, json_option
 from db.review import cases
-from db.cli import open_database
-from db.review.lookalikes import MAX_BITS, clusters
-from db.output import emit, emit_json, json_option
+from db.review.cases import Order
+from db.review.lookalikes import MAX_BITS, find_clusters
 from db.schema import CASE_STATES, Case
 
 limit_option = click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
 
 
-@click.group("cases")
+@click.group("cases", cls=WholeHelpGroup)
 def cases_group() -> None:
-    """Flagged accounts, for people to decide."""
+    """Flagged accounts, for reviewers to decide."""
 
 
 @cases_group.command("list")
 @click.option("--state", type=click.Choice([*CASE_STATES, "all"]), default="open", show_default=True)
-@click.option("--policy", default=None, help="Only this policy's.")
-@click.option("--order", type=click.Choice(["age", "score"]), default="age", show_default=True)
-@click.option("--after", type=int, metavar="CASE", help="The page after the one that ends with this case.")
+@click.option("--policy", default=None, help="Only cases of this policy.")
+@click.option("--unstable", is_flag=True, help="Only cases with a photo that is unstable, and so not flagged.")
+@click.option("--order", type=click.Choice(get_args(Order)), default="age", show_default=True)
+@click.option("--after", type=int, metavar="CASE", help="The next page: cases after this one.")
 @limit_option
 @json_option
 def cases_list(
-    *, state: str, policy: str | None, order: cases.Order, after: int | None, limit: int, as_json: bool
+    *, state: str, policy: str | None, unstable: bool, order: Order, after: int | None, limit: int, as_json: bool
 ) -> None:
-    """Cases, the oldest first, or the highest score first."""
+    """List cases by age, by score, or by what deciding them is worth."""
     with open_database().reading() as session:
         wanted = None if state == "all" else state
-        found = cases.list_cases(session, wanted, policy, limit, order=order, after=after)
+        where = [cases.has_unstable()] if unstable else []
+        found = cases.list_cases(session, wanted, policy, limit, order=order, after=after, where=where)
         rows = [_line_row(line) for line in found]
     emit(rows, as_json=as_json, empty="no such cases")
 
@@ -41,9 +45,9 @@ def cases_list(
 @limit_option
 @json_option
 def cases_search(*, account_prefix: str, limit: int, as_json: bool) -> None:
-    """Cases of accounts whose id begins with ACCOUNT."""
+    """List cases of accounts whose id starts with ACCOUNT."""
     with open_database().reading() as session:
-        rows = [_line_row(line) for line in cases.search(session, account_prefix, limit)]
+        rows = [_line_row(line) for line in cases.search_cases(session, account_prefix, limit)]
     emit(rows, as_json=as_json, empty="no such cases")
 
 
@@ -51,19 +55,22 @@ def cases_search(*, account_prefix: str, limit: int, as_json: bool) -> None:
 @click.argument("case_id", type=int)
 @json_option
 def cases_show(*, case_id: int, as_json: bool) -> None:
-    """One case: its account, and each flagged photo with its score and threshold."""
+    """Show a case and its flagged photos."""
     with open_database().reading() as session:
-        case, flags = cases.show_case(session, case_id)
-        row = _case_row(case)
+        row = _case_row(cases.get_case(session, case_id))
         photos = [
             {
                 "image": flag.image.id,
                 "url": flag.image.url,
                 "score": flag.score.score,
-                "threshold": flag.threshold.value,
+                "threshold": flag.threshold.value if flag.threshold is not None else None,
+                "flagged_by": flag.kind,
+                "evidence": flag.evidence,
+                "score_low": flag.score.low,
+                "score_high": flag.score.high,
                 "scored_at": flag.score.created_at,
             }
-            for flag in flags
+            for flag in cases.flagged_photos(session, case_id)
         ]
     if as_json:
         emit_json(row | {"photos": photos})
@@ -72,7 +79,7 @@ def cases_show(*, case_id: int, as_json: bool) -> None:
         emit(photos, as_json=False, empty="no photos")
 
 
-def _line_row(line: cases.CaseLine) -> dict[str, Any]:
+def _line_row(line: cases.CaseSummary) -> dict[str, Any]:
     return _case_row(line.case) | {"photos": line.photos, "highest": line.highest}
 
 
@@ -89,22 +96,26 @@ def _case_row(case: Case) -> dict[str, Any]:
 
 @cases_group.command("clusters")
 @click.option(
-    "--max-bits", type=click.IntRange(0, 256), default=MAX_BITS, show_default=True, help="Of 256, that differ."
+    "--max-bits",
+    type=click.IntRange(0, 256),
+    default=MAX_BITS,
+    show_default=True,
+    help="Maximum bits, of 256, in which two photos differ.",
 )
 @json_option
 def cases_clusters(*, max_bits: int, as_json: bool) -> None:
-    """Cases of several accounts whose flagged photos look alike: one face, many accounts.
+    """List cases of several accounts that show one face.
 
-    By a perceptual hash that survives another size, another encoding and a mirror, and hardly a crop. A likeness is a
-    reason to look at cases together, and proves nothing. Photos that a later threshold flagged join when workers had
-    nothing else to do.
+    Photos are compared by a perceptual hash. It survives resizing, re-encoding and mirroring, but rarely a crop.
+    Similar photos are a reason to review cases together, not a proof. Photos that a later threshold has flagged are
+    hashed, and so included, once workers are idle.
     """
     with open_database().reading() as session:
-        found = clusters(session, max_bits)
+        found = find_clusters(session, max_bits)
     rows = [
         {"cluster": number, "case": member.case_id, "account": member.account_id, "policy": member.policy}
         | {"state": member.state}
         for number, group in enumerate(found, 1)
         for member in group
     ]
-    emit(rows, as_json=as_json, empty="no two accounts' flagged photos look alike")
+    emit(rows, as_json=as_json, empty="no flagged photos of two accounts look alike")

@@ -1,16 +1,16 @@
-"""``unmask model drift``: whether photos still score as they did in a week that was well."""
+"""``unmask model drift``: whether photos still score as they did in a reference week."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import click
 
-from db.models import versions
-from db.cli import open_database
-from db.quality.drift import DayLine, Days, first_week
-from db.quality.drift import drift as read_drift
+from db.commands.database import open_database
+from db.commands.output import emit, json_option
 from db.errors import DbError
-from db.output import emit, json_option
+from db.models import versions
+from db.quality.drift import DailyDrift, DayRange, first_week
+from db.quality.drift import daily_drift as read_drift
 from db.schema import ModelVersion
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -19,11 +19,13 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.command("drift")
 @click.argument("name", required=False)
 @click.option("--policy", help="Only this policy's photos.")
-@click.option("--reference-from", type=_DAY, help="The first day to compare with (UTC).")
-@click.option("--reference-to", type=_DAY, help="The last; by default the first week in which the model scored.")
-@click.option("--days", type=click.IntRange(1), default=14, show_default=True, help="How many days, up to today.")
+@click.option("--reference-from", type=_DAY, help="First day of the reference (UTC).")
+@click.option("--reference-to", type=_DAY, help="Last day of the reference; default: the model's first week.")
+@click.option(
+    "--days", type=click.IntRange(1, 36_500), default=14, show_default=True, help="How many days, up to today."
+)
 @json_option
-def drift(
+def model_drift(
     *,
     name: str | None,
     policy: str | None,
@@ -32,31 +34,32 @@ def drift(
     days: int,
     as_json: bool,
 ) -> None:
-    """Each day's scores and flagged share beside those of a reference week, and how far apart they are.
+    """How far each day's scores are from those of a reference week.
 
-    Of the active model, or of NAME's. The population stability index (psi) is usually watched from 0.1 on, and an alarm
-    from 0.25 on; p_value is Kolmogorov's and Smirnov's. Neither says whether photos or fakes have changed.
+    For the active model, or for NAME; also the share of flagged photos. A population stability index (psi) of 0.1 is
+    usually a warning, 0.25 an alarm; p_value is from the Kolmogorov-Smirnov test. Neither says whether photos or fakes
+    have changed.
     """
     today = datetime.now(UTC).date()
     with open_database().reading() as session:
-        version = versions.named(session, name) if name else versions.active(session)
+        version = versions.by_name(session, name) if name else versions.active(session)
         reference = _reference(reference_from, reference_to, first_week(session, version), version)
-        lines = read_drift(session, version, reference, Days(today - timedelta(days=days - 1), today), policy)
+        lines = read_drift(session, version, reference, DayRange(today - timedelta(days=days - 1), today), policy)
         rows = [_row(line) for line in lines]
-    emit(rows, as_json=as_json, empty=f"model {version.name} has scored nothing in {days} days")
+    emit(rows, as_json=as_json, empty=f"model {version.name} has not scored any photo in {days} days")
 
 
-def _reference(begin: datetime | None, end: datetime | None, first: Days | None, version: ModelVersion) -> Days:
+def _reference(begin: datetime | None, end: datetime | None, first: DayRange | None, version: ModelVersion) -> DayRange:
     if first is None:
-        raise DbError(f"model {version.name} has no score yet")
+        raise DbError(f"model {version.name} has not scored any photo yet")
     start: date = begin.date() if begin is not None else first.first
     last = end.date() if end is not None else start + (first.last - first.first)
     if last < start:
-        raise DbError(f"a reference from {start} to {last} has no day")
-    return Days(start, last)
+        raise DbError(f"the reference ends ({last}) before it begins ({start})")
+    return DayRange(start, last)
 
 
-def _row(line: DayLine) -> dict[str, Any]:
+def _row(line: DailyDrift) -> dict[str, Any]:
     return {
         "day": line.day.isoformat(),
         "policy": line.policy,

@@ -1,53 +1,56 @@
-"""``unmask failures``: images that could not be scored, and what to do about them."""
+"""``unmask failures``: images that could not be scored; list, retry or drop them."""
 
 from collections.abc import Collection
 from typing import Any
 
 import click
 
-from db.work import failures
-from db.cli import open_database
-from db.work.failures import Kind
-from db.output import emit, emit_json, json_option
+from db.commands.database import open_database
+from db.commands.group import WholeHelpGroup
+from db.commands.options import as_lead
+from db.commands.output import emit, emit_json, json_option
 from db.schema import Image
-from db.settings import actor
+from db.work import failures
+from db.work.failures import Kind
 
 ids_argument = click.argument("image_ids", nargs=-1, metavar="[IMAGE]...")
 _EMPTY: dict[Kind, str] = {
-    "failed": "every image that was tried has a score",
-    "retrying": "nothing is tried again",
-    "not_scorable": "no image was left unscored on purpose",
+    "failed": "no image has failed",
+    "retrying": "no failed image waits for another try",
+    "unusable": "no photo is unusable",
 }
-reason_option = click.option("--reason", help="Those that failed for this reason, such as timeout.")
+reason_option = click.option("--reason", help="All that were given up for this reason, such as timeout.")
 
 
-@click.group("failures")
+@click.group("failures", cls=WholeHelpGroup)
 def failures_group() -> None:
     """Images that could not be scored, each with its reason."""
 
 
 @failures_group.command("list")
-@click.option("--retrying", is_flag=True, help="Those that failed and are tried again, instead of those given up.")
-@click.option("--not-scorable", is_flag=True, help="Those that the model is not for, and those that were dropped.")
+@click.option(
+    "--state",
+    type=click.Choice(["failed", "unusable", "retrying"]),
+    default="failed",
+    show_default=True,
+    help="failed: by us or the host; unusable: the photo's fault, and dropped ones; retrying: tried again.",
+)
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
 @json_option
-def failures_list(*, retrying: bool, not_scorable: bool, limit: int, as_json: bool) -> None:
-    """Images without a score, the latest first."""
-    if retrying and not_scorable:
-        raise click.UsageError("say which: --retrying or --not-scorable")
-    kind: Kind = "retrying" if retrying else "not_scorable" if not_scorable else "failed"
+def failures_list(*, state: Kind, limit: int, as_json: bool) -> None:
+    """List images without a score, the latest first."""
     with open_database().reading() as session:
-        rows = [_row(image) for image in failures.list_failures(session, limit, kind)]
-    emit(rows, as_json=as_json, empty=_EMPTY[kind])
+        rows = [_row(image) for image in failures.list_failures(session, limit, state)]
+    emit(rows, as_json=as_json, empty=_EMPTY[state])
 
 
 @failures_group.command("show")
 @click.argument("image_id", metavar="IMAGE")
 @json_option
 def failures_show(*, image_id: str, as_json: bool) -> None:
-    """One image: what became of it, why, and what comes next."""
+    """Show one image: its state, the reason, and when it is tried next."""
     with open_database().reading() as session:
-        image = failures.show(session, image_id)
+        image = failures.get_image(session, image_id)
         row = _row(image) | {
             "url": image.url,
             "losses": image.losses,
@@ -64,14 +67,15 @@ def failures_show(*, image_id: str, as_json: bool) -> None:
 @failures_group.command("retry")
 @ids_argument
 @reason_option
-@click.option("--all", "everything", is_flag=True, help="Whatever failed.")
+@click.option("--all", "everything", is_flag=True, help="All failed images.")
 @json_option
 def failures_retry(*, image_ids: tuple[str, ...], reason: str | None, everything: bool, as_json: bool) -> None:
-    """Put failed images in line again, with all their attempts."""
+    """Queue failed images again, with all their attempts; by id or reason, unusable ones too."""
     ids = _chosen(image_ids, reason, everything=everything)
     with open_database().writing() as session:
-        changed = failures.retry(session, ids, reason)
-    _report(changed, image_ids, "in line again", as_json=as_json)
+        as_lead(session)
+        changed = failures.requeue(session, ids, reason)
+    _report(changed, image_ids, "queued again", as_json=as_json)
 
 
 @failures_group.command("drop")
@@ -79,28 +83,29 @@ def failures_retry(*, image_ids: tuple[str, ...], reason: str | None, everything
 @reason_option
 @json_option
 def failures_drop(*, image_ids: tuple[str, ...], reason: str | None, as_json: bool) -> None:
-    """Take failed images off the list; their rows stay, as not scorable, and can be tried again by name."""
+    """Mark failed images unusable; they can still be queued again by id."""
     ids = _chosen(image_ids, reason)
     with open_database().writing() as session:
-        changed = failures.drop(session, actor(), ids, reason)
+        who = as_lead(session)
+        changed = failures.drop_failures(session, who, ids, reason)
     _report(changed, image_ids, "dropped", as_json=as_json)
 
 
 def _chosen(image_ids: tuple[str, ...], reason: str | None, *, everything: bool = False) -> Collection[str] | None:
-    """The ids, or None for all; without a word about which, nothing happens to any."""
+    """The ids, or None for all; raises `UsageError` unless the selection is made in exactly one way."""
     if bool(image_ids) + (reason is not None) + everything != 1:
-        raise click.UsageError("say which, in one way: ids, or --reason CODE, or (to retry) --all")
+        raise click.UsageError("choose images in one way: by id, by --reason CODE, or (for retry) by --all")
     return image_ids or None
 
 
 def _report(changed: list[str], asked: tuple[str, ...], what: str, *, as_json: bool) -> None:
-    """What changed; exit status 1 when something that was named did not."""
+    """Print what changed; exit status 1 when a named image did not."""
     if as_json:
         emit_json([{"image": image_id} for image_id in changed])
     click.echo(f"{len(changed)} images {what}", err=True)
     left = sorted(set(asked) - set(changed))
     if left:
-        click.echo(f"left alone, since they are not failures: {', '.join(left)}", err=True)
+        click.echo(f"left unchanged, since they are not failures, or odd rows: {', '.join(left)}", err=True)
         raise SystemExit(1)
 
 

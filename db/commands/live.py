@@ -1,31 +1,33 @@
-"""``unmask model live``: does it still work in production? As people said who saw photos without their scores."""
+"""``unmask model live``: precision and error rates in production, from reviewers' blind verdicts."""
 
 from typing import Any
 
 import click
 
-from db.cli import open_database
-from db.stats.intervals import Estimate
-from db.quality.live import LiveLine
-from db.quality.live import live as measured
-from db.output import emit, emit_json, json_option
+from db.commands.database import open_database
+from db.commands.output import emit, emit_json, json_option
+from db.commands.show import estimate_document, estimate_words
+from db.quality.live_precision import LiveRates
+from db.quality.live_precision import live_rates as measured
 
 
-@click.command()
-@click.option("--policy", help="Only this policy's.")
-@click.option("--weeks", type=click.IntRange(1), default=12, show_default=True, help="This week and those before.")
+@click.command("live")
+@click.option("--policy", help="Only this policy.")
+@click.option(
+    "--weeks", type=click.IntRange(1, 5_200), default=12, show_default=True, help="How many weeks, up to this one."
+)
 @json_option
-def live(*, policy: str | None, weeks: int, as_json: bool) -> None:
-    """Precision, false positive and miss rate by week and policy, from blind verdicts, with 95 % intervals."""
+def model_live(*, policy: str | None, weeks: int, as_json: bool) -> None:
+    """Precision, FPR and miss rate by week and policy (95 %), from blind verdicts."""
     with open_database().reading() as session:
         lines = measured(session, policy, weeks)
     if as_json:
         emit_json([_document(line) for line in lines])
     else:
-        emit([_row(line) for line in lines], as_json=False, empty="no photo was drawn yet: unmask review draw")
+        emit([_row(line) for line in lines], as_json=False, empty="no photo was sampled yet: unmask review draw")
 
 
-def _head(line: LiveLine) -> dict[str, Any]:
+def _head(line: LiveRates) -> dict[str, Any]:
     return {
         "model": line.model,
         "policy": line.policy,
@@ -37,19 +39,11 @@ def _head(line: LiveLine) -> dict[str, Any]:
     }
 
 
-def _document(line: LiveLine) -> dict[str, Any]:
+def _document(line: LiveRates) -> dict[str, Any]:
     rates = {"precision": line.precision, "fpr": line.fpr, "miss_rate": line.miss_rate}
-    return _head(line) | {name: _plain(rate) for name, rate in rates.items()}
+    return _head(line) | {name: estimate_document(rate) for name, rate in rates.items()}
 
 
-def _plain(rate: Estimate | None) -> dict[str, float] | None:
-    return {"value": rate.value, "low": rate.low, "high": rate.high} if rate is not None else None
-
-
-def _row(line: LiveLine) -> dict[str, Any]:
+def _row(line: LiveRates) -> dict[str, Any]:
     rates = {"precision": line.precision, "fpr": line.fpr, "missed": line.miss_rate}
-    return _head(line) | {name: _said(rate) for name, rate in rates.items()}
-
-
-def _said(rate: Estimate | None) -> str:
-    return f"{rate.value:.2%} ({rate.low:.2%} to {rate.high:.2%})" if rate is not None else "not known yet"
+    return _head(line) | {name: estimate_words(rate, ".2%") for name, rate in rates.items()}

@@ -1,13 +1,13 @@
-"""``unmask pause`` and ``unmask resume``: no flags, or no scores, for a while."""
+"""``unmask pause`` and ``unmask resume``: stop and restart flagging, or all scoring."""
 
 from typing import Any
 
 import click
 
+from db.commands.database import open_database
+from db.commands.options import as_lead, author, reason_option
+from db.commands.output import emit, json_option
 from db.policy import pauses
-from db.cli import open_database
-from db.commands.options import reason_option, signed
-from db.output import emit, json_option
 from db.schema import PAUSABLE, Pause
 
 what_argument = click.argument("what", type=click.Choice(PAUSABLE))
@@ -15,12 +15,13 @@ what_argument = click.argument("what", type=click.Choice(PAUSABLE))
 
 @click.command("pause")
 @what_argument
-@click.option("--reason", required=True, help="Why, for those who wonder.")
+@click.option("--reason", required=True, help="Why, for others who see it.")
 @json_option
-def pause(*, what: str, reason: str, as_json: bool) -> None:
-    """Stop flagging (photos are still scored) or scoring (photos wait); workers follow within seconds."""
+def pause_command(*, what: str, reason: str, as_json: bool) -> None:
+    """Pause flagging (photos are still scored) or scoring (photos wait); workers follow within seconds."""
     with open_database().writing() as session:
-        row = _row(pauses.pause(session, what, signed(reason)))
+        as_lead(session)
+        row = _row(pauses.pause(session, what, author(reason)))
     emit([row], as_json=as_json, empty="")
 
 
@@ -28,16 +29,17 @@ def pause(*, what: str, reason: str, as_json: bool) -> None:
 @what_argument
 @reason_option
 @json_option
-def resume(*, what: str, reason: str, as_json: bool) -> None:
-    """Go on flagging or scoring.
+def resume_command(*, what: str, reason: str, as_json: bool) -> None:
+    """Resume flagging or scoring.
 
-    What was scored while flagging was paused flags with `unmask threshold apply`.
+    Photos scored while flagging was paused are flagged by `unmask threshold apply`.
     """
     with open_database().writing() as session:
-        row = _row(pauses.resume(session, what, signed(reason)))
+        as_lead(session)
+        row = _row(pauses.resume(session, what, author(reason)))
     emit([row], as_json=as_json, empty="")
     if what == "flagging":
-        click.echo("For what was scored meanwhile: unmask threshold apply", err=True)
+        click.echo("To flag photos that were scored meanwhile: unmask threshold apply", err=True)
 
 
 def _row(row: Pause) -> dict[str, Any]:

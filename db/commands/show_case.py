@@ -1,33 +1,33 @@
-"""A case as a reviewer needs it: its photos with what their scores mean, everything that happened, and what to do."""
+"""A case as reviewers need it: its photos, what their scores mean, its history, and the command that decides it."""
 
 from typing import Any
 
 import click
 from sqlalchemy.orm import Session
 
-from db.review.cases import FlagLine, show_case
-from db.output import emit, emit_json
-from db.models.rarity import in_words
-from db.review.review_settings import ReviewSettings
-from db.schema import Case, ModelVersion
-from db.review.timeline import timeline
+from db.commands.output import emit, emit_json
+from db.models.score_odds import odds_in_words
+from db.review.case_timeline import case_timeline
+from db.review.cases import FlaggedPhoto, flagged_photos, get_case
+from db.review.settings import ReviewSettings
+from db.schema import Case
 
 
 def case_document(session: Session, case_id: int, *, blind: bool) -> dict[str, Any]:
-    """All of it; ``blind``: without scores, and what hangs on them."""
-    case, flags = show_case(session, case_id)
-    photos = [_photo(session, flag, blind=blind) for flag in flags]
+    """The case as a document; ``blind``: without scores and everything that tells them. Raises `NotFoundError`."""
+    case = get_case(session, case_id)
+    photos = [_photo(flag, blind=blind) for flag in flagged_photos(session, case_id)]
     if blind:
         photos.sort(key=lambda photo: photo["image"])  # not by score
     events = [
         {"at": event.at, "who": event.who, "what": event.what, "text": event.text}
-        for event in timeline(session, case_id, blind=blind)
+        for event in case_timeline(session, case_id, blind=blind)
     ]
     return _head(case) | {"blind": blind, "photos": photos, "events": events}
 
 
-def say_case(document: dict[str, Any] | None, *, as_json: bool, empty: str) -> None:
-    """Print it, and how to decide it."""
+def print_case(document: dict[str, Any] | None, *, as_json: bool, empty: str) -> None:
+    """Print a case, and the command that decides it."""
     if as_json:
         emit_json(document)
         return
@@ -38,8 +38,8 @@ def say_case(document: dict[str, Any] | None, *, as_json: bool, empty: str) -> N
     for rows in ([head], document["photos"], document["events"]):
         emit(rows, as_json=False, empty="")
     if document["state"] == "open":
-        said = f"unmask review decide {document['case']} confirmed|dismissed|unsure --version {document['version']}"
-        click.echo(f"{said} [--reason {'|'.join(ReviewSettings.load().review_reasons)}] [--note TEXT]", err=True)
+        command = f"unmask review decide {document['case']} confirmed|dismissed|unsure --version {document['version']}"
+        click.echo(f"{command} [--reason {'|'.join(ReviewSettings.load().review_reasons)}] [--note TEXT]", err=True)
 
 
 def _head(case: Case) -> dict[str, Any]:
@@ -56,14 +56,17 @@ def _head(case: Case) -> dict[str, Any]:
     }
 
 
-def _photo(session: Session, flag: FlagLine, *, blind: bool) -> dict[str, Any]:
+def _photo(flag: FlaggedPhoto, *, blind: bool) -> dict[str, Any]:
     photo = {"image": flag.image.id, "url": flag.image.url}
     if blind:
         return photo
-    model = session.get_one(ModelVersion, flag.score.version_id)
     return photo | {
         "score": flag.score.score,
-        "threshold": flag.threshold.value,
-        "model": model.name,
-        "means": in_words(model, flag.score.score),
+        "threshold": flag.threshold.value if flag.threshold is not None else None,
+        "model": flag.version.name,
+        "means": odds_in_words(flag.version, flag.score.score),
+        "flagged_by": flag.kind,
+        "evidence": flag.evidence,
+        "score_low": flag.score.low,
+        "score_high": flag.score.high,
     }

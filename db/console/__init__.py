@@ -1,1 +1,1 @@
-"""The web console: what reviewers, leads and auditors work in. Started by ``unmask console``."""
+"""The web console for reviewers, leads and auditors. ``unmask console`` starts it."""

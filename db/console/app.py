@@ -1,9 +1,11 @@
-"""The console as one application: which page answers where, and for whom."""
+"""The console as one ASGI application: every route, its handler and its roles."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.convertors import register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -13,102 +15,166 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from db.console import words
-from db.console.door import Door, Page, nobody, refused
-from db.console.headers import Headers
-from db.console.pages import audit, cases, health, look, overview, people, pictures, queue, samples, sign_in, thresholds
+from db.access.actors import DECIDERS
+from db.console.leading import exports, quality
+from db.console.lists import batch, saved_views
+from db.console.pages import (
+    audit,
+    beside,
+    case_work,
+    cases,
+    general,
+    overview,
+    people,
+    pictures,
+    queue,
+    samples,
+    sign_in,
+    team,
+    thresholds,
+)
 from db.console.settings import ConsoleSettings
-from db.console.visit import Console
-from db.console.waiting import Waiting
-from db.console.working import DECIDERS
-from db.review.review_settings import ReviewSettings
+from db.console.views import formatting
+from db.console.web.backlog_cache import BacklogCache
+from db.console.web.case_ranker import NewCaseRanker
+from db.console.web.context import Console
+from db.console.web.dispatch import PageEndpoint, PageRoute, anonymous_error_page
+from db.console.web.forms import RowNumberConvertor
+from db.console.web.headers import SecurityHeaders
+from db.console.web.view_counts import ViewCounts
+from db.review.settings import ReviewSettings
 from db.schema import ROLES
 from db.store.session import Database
 
+if TYPE_CHECKING:
+    from db.console.oidc.provider import Provider  # needs the extra "oidc"
+
+register_url_convertor("row", RowNumberConvertor())
+
 LEAD = ("lead",)
 READ_LOG = ("lead", "auditor")
-_PICTURE = "/cases/{case_id:int}/photos/{flag_id:int}/{kind}"
+_PHOTO = "/cases/{case_id:row}/photos/{flag_id:row}"
+_PICTURE = _PHOTO + "/{kind}"
 
-PAGES = (
-    Page("GET", "/healthz", health.show),
-    Page("GET", "/sign-in", sign_in.show),
-    Page("POST", "/sign-in", sign_in.with_password),
-    Page("GET", "/link/{token}", sign_in.show_link),
-    Page("POST", "/link/{token}", sign_in.with_link),
-    Page("POST", "/sign-out", sign_in.out, ROLES),
-    Page("GET", "/password", sign_in.show_password, ROLES),
-    Page("POST", "/password", sign_in.set_password, ROLES),
-    Page("GET", "/look", look.show),
-    Page("POST", "/look", look.choose),
-    Page("GET", "/help", look.help_page, ROLES),
-    Page("GET", "/", queue.show, ROLES),
-    Page("GET", "/backlog", queue.backlog, ROLES),
-    Page("POST", "/next", queue.take_next, DECIDERS),
-    Page("GET", "/cases/{case_id:int}", cases.show, ROLES),
-    Page("GET", "/cases/{case_id:int}/alike", cases.alike, ROLES),
-    Page("POST", "/cases/{case_id:int}/decide", cases.decide, DECIDERS),
-    Page("POST", "/cases/{case_id:int}/decide-alike", cases.decide_alike, DECIDERS),
-    Page("POST", "/cases/{case_id:int}/undo", cases.undo, DECIDERS),
-    Page("POST", "/cases/{case_id:int}/appeal", cases.appeal, DECIDERS),
-    Page("POST", "/cases/{case_id:int}/leave", cases.leave, DECIDERS),
-    Page("POST", "/cases/{case_id:int}/ahead", cases.ahead, DECIDERS),
-    Page("GET", _PICTURE, pictures.show, DECIDERS),
-    Page("POST", _PICTURE, pictures.ask, DECIDERS),
-    Page("GET", _PICTURE + "/box", pictures.box, DECIDERS),
-    Page("GET", "/samples", samples.start, DECIDERS),
-    Page("POST", "/samples/next", samples.take_next, DECIDERS),
-    Page("GET", "/samples/{sample_id:int}", samples.show, DECIDERS),
-    Page("GET", "/samples/{sample_id:int}/photo", samples.picture, DECIDERS),
-    Page("GET", "/samples/{sample_id:int}/box", samples.box, DECIDERS),
-    Page("POST", "/samples/{sample_id:int}/judge", samples.judge, DECIDERS),
-    Page("GET", "/overview", overview.show, READ_LOG),
-    Page("GET", "/overview/{part}", overview.part, READ_LOG),
-    Page("GET", "/thresholds", thresholds.show, LEAD),
-    Page("POST", "/thresholds", thresholds.apply, LEAD),
-    Page("GET", "/audit", audit.show, READ_LOG),
-    Page("GET", "/people", people.show, LEAD),
-    Page("POST", "/people/add", people.add, LEAD),
-    Page("POST", "/people/link", people.make_link, LEAD),
-    Page("POST", "/people/disable", people.disable, LEAD),
-    Page("POST", "/people/enable", people.enable, LEAD),
+ROUTES = (
+    PageRoute("GET", "/healthz", general.show_health),
+    PageRoute("GET", "/sign-in", sign_in.show_sign_in),
+    PageRoute("POST", "/sign-in", sign_in.sign_in_by_password),
+    PageRoute("GET", "/link/{token}", sign_in.show_link),
+    PageRoute("POST", "/link/{token}", sign_in.sign_in_by_link),
+    PageRoute("POST", "/sign-out", sign_in.sign_out, ROLES),
+    PageRoute("GET", "/password", sign_in.show_password, ROLES),
+    PageRoute("POST", "/password", sign_in.change_password, ROLES),
+    PageRoute("GET", "/look", general.show_preferences),
+    PageRoute("POST", "/look", general.save_preferences),
+    PageRoute("GET", "/help", general.show_help, ROLES),
+    PageRoute("GET", "/", queue.show_queue, ROLES),
+    PageRoute("GET", "/backlog", queue.show_backlog, ROLES),
+    PageRoute("POST", "/next", queue.open_next_case, DECIDERS),
+    PageRoute("GET", "/views/{name}", queue.show_view, ROLES),
+    PageRoute("POST", "/views", saved_views.submit_view, ROLES),
+    PageRoute("POST", "/views/delete", saved_views.submit_deletion, ROLES),
+    PageRoute("POST", "/batch", batch.preview_batch, DECIDERS),
+    PageRoute("POST", "/batch/decide", batch.decide_batch, DECIDERS),
+    PageRoute("GET", "/cases/{case_id:row}", cases.show_case, ROLES),
+    PageRoute("GET", "/cases/{case_id:row}/alike", beside.show_lookalikes, ROLES),
+    PageRoute("GET", "/cases/{case_id:row}/others", beside.show_others, DECIDERS),
+    PageRoute("GET", "/cases/{case_id:row}/other", beside.show_other_picture, DECIDERS),
+    PageRoute("POST", "/cases/{case_id:row}/decide", cases.submit_decision, DECIDERS),
+    PageRoute("POST", "/cases/{case_id:row}/hold", case_work.hold_case, DECIDERS),
+    PageRoute("POST", "/cases/{case_id:row}/comment", case_work.submit_comment, DECIDERS),
+    PageRoute("POST", "/cases/{case_id:row}/restrict", case_work.submit_restriction, DECIDERS),
+    PageRoute("POST", "/cases/{case_id:row}/undo", cases.submit_undo, DECIDERS),
+    PageRoute("POST", "/cases/{case_id:row}/appeal", cases.submit_appeal, DECIDERS),
+    PageRoute("POST", "/cases/{case_id:row}/leave", cases.skip_case, DECIDERS),
+    PageRoute("POST", "/cases/{case_id:row}/ahead", cases.prefetch_next_case, DECIDERS),
+    PageRoute("POST", "/cases/{case_id:row}/photos/{flag_id:row}/seen", case_work.note_seen, DECIDERS),
+    PageRoute("GET", _PHOTO + "/thumb", pictures.show_thumbnail, DECIDERS),
+    PageRoute("GET", _PICTURE, pictures.show_picture, DECIDERS),
+    PageRoute("POST", _PICTURE, pictures.request_picture, DECIDERS),
+    PageRoute("GET", _PICTURE + "/box", pictures.show_picture_box, DECIDERS),
+    PageRoute("GET", "/restricted", case_work.show_restricted, LEAD),
+    PageRoute("GET", "/samples", samples.show_samples, DECIDERS),
+    PageRoute("POST", "/samples/next", samples.open_next_sample, DECIDERS),
+    PageRoute("GET", "/samples/{sample_id:row}", samples.show_sample, DECIDERS),
+    PageRoute("GET", "/samples/{sample_id:row}/photo", samples.show_sample_photo, DECIDERS),
+    PageRoute("GET", "/samples/{sample_id:row}/original", samples.show_sample_original, DECIDERS),
+    PageRoute("GET", "/samples/{sample_id:row}/box", samples.show_sample_box, DECIDERS),
+    PageRoute("POST", "/samples/{sample_id:row}/judge", samples.submit_verdict, DECIDERS),
+    PageRoute("POST", "/samples/{sample_id:row}/undo", samples.submit_undo_verdict, DECIDERS),
+    PageRoute("POST", "/samples/{sample_id:row}/leave", samples.leave_sample, DECIDERS),
+    PageRoute("GET", "/my-day", team.show_my_day, DECIDERS),
+    PageRoute("GET", "/team", team.show_team, LEAD),
+    PageRoute("POST", "/team/templates", team.submit_template, LEAD),
+    PageRoute("POST", "/team/pictures", team.submit_pictures, LEAD),
+    PageRoute("GET", "/overview", overview.show_overview, READ_LOG),
+    PageRoute("GET", "/overview/{part}", overview.show_overview_part, READ_LOG),
+    PageRoute("GET", "/thresholds", thresholds.show_thresholds, LEAD),
+    PageRoute("POST", "/thresholds", thresholds.submit_threshold, LEAD),
+    PageRoute("GET", "/audit", audit.show_audit_log, READ_LOG),
+    PageRoute("GET", "/audit/export", audit.export_audit_log, READ_LOG),
+    PageRoute("GET", "/quality", quality.show_quality, READ_LOG),
+    PageRoute("POST", "/quality/share", quality.submit_share, LEAD),
+    PageRoute("POST", "/quality/golden", quality.submit_golden, LEAD),
+    PageRoute("GET", "/quality/me", quality.show_own_figures, DECIDERS),
+    PageRoute("GET", "/quality/reviewers/{name}", quality.show_reviewer, LEAD),
+    PageRoute("GET", "/policies/{name}", quality.show_policy, READ_LOG),
+    PageRoute("GET", "/exports", exports.show_exports, READ_LOG),
+    PageRoute("GET", "/exports/decisions", exports.download_decisions, READ_LOG),
+    PageRoute("GET", "/exports/statements", exports.download_statements, READ_LOG),
+    PageRoute("GET", "/people", people.show_people, LEAD),
+    PageRoute("POST", "/people/add", people.submit_person, LEAD),
+    PageRoute("POST", "/people/link", people.submit_link, LEAD),
+    PageRoute("POST", "/people/disable", people.submit_disable, LEAD),
+    PageRoute("POST", "/people/enable", people.submit_enable, LEAD),
 )
 
 
-def build(
-    database: Database, settings: ConsoleSettings, review: ReviewSettings, hosts: Sequence[str] = ("localhost",)
+def build_app(
+    database: Database,
+    settings: ConsoleSettings,
+    review: ReviewSettings,
+    hosts: Sequence[str] = ("localhost",),
+    provider: "Provider | None" = None,
 ) -> ASGIApp:
-    """The application; it answers to these names only, so that no other site's name can lead a browser here."""
-    console = Console(database, settings, review, Waiting(database), _templates())
-    static = Mount("/static", StaticFiles(packages=[("db.console", "static")]))
+    """Build the application. It answers only to these host names, which prevents DNS rebinding."""
+    ranker, counts = NewCaseRanker(database, review), ViewCounts(database)
+    console = Console(database, settings, review, BacklogCache(database), ranker, counts, provider, _templates())
+    pages = (*ROUTES, *(_openid_routes() if provider is not None else ()))
+    routes = [Route(route.path, PageEndpoint(console, route).answer, methods=[route.method]) for route in pages]
     app = Starlette(
-        routes=[*(Route(page.path, Door(console, page).answer, methods=[page.method]) for page in PAGES), static],
+        routes=[*routes, Mount("/static", StaticFiles(packages=[("db.console", "static")]))],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)],
-        exception_handlers={HTTPException: _lost(console), Exception: _broken(console)},
+        exception_handlers={
+            HTTPException: _error_handler(console, "This page does not exist."),
+            Exception: _error_handler(console, "The console failed. Its log has the error."),
+        },
     )
-    return Headers(app, secure=settings.secure)
+    return SecurityHeaders(app, secure=settings.secure)
 
 
-def _lost(console: Console) -> Callable[[Request, Exception], Response]:
-    """There is no such page, or not by this method."""
+def _openid_routes() -> tuple[PageRoute, ...]:
+    from db.console.oidc import pages
+
+    return (
+        PageRoute("GET", "/oidc/start", pages.start),
+        PageRoute("GET", "/oidc/callback", pages.finish),
+        PageRoute("POST", "/oidc/back-channel-logout", pages.back_channel_logout, needs_form_token=False),
+    )
+
+
+def _error_handler(console: Console, why: str) -> Callable[[Request, Exception], Response]:
+    """Answers errors outside a handler. Starlette raises unexpected ones again afterwards, so that they are logged."""
 
     def answer(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return refused(nobody(console, request), "There is nothing here.", status)
-
-    return answer
-
-
-def _broken(console: Console) -> Callable[[Request, Exception], Response]:
-    """A fault of ours: it is in the console's own log, and says nothing here."""
-
-    def answer(request: Request, _error: Exception) -> Response:
-        return refused(nobody(console, request), "Something went wrong here; the console's log says what.", 500)
+        return anonymous_error_page(console, request, why, status)
 
     return answer
 
 
 def _templates() -> Environment:
-    """Everything is escaped, and a name that is not there is a fault."""
+    """Jinja2 with autoescaping; an undefined variable is an error."""
     environment = Environment(
         loader=PackageLoader("db.console"),
         autoescape=True,
@@ -116,6 +182,16 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"age": words.age, "ago": words.ago, "when": words.when, "score": words.score}
-    environment.filters |= {"rate": words.rate, "count": words.count}
+    environment.filters |= {
+        "duration": formatting.format_duration,
+        "age": formatting.format_age,
+        "time": formatting.format_time,
+        "seconds": formatting.format_seconds,
+        "due": formatting.format_due,
+        "score": formatting.format_score,
+        "rate": formatting.format_rate,
+        "estimate": formatting.format_count,
+        "sentence": formatting.format_sentence,
+        "clock": formatting.format_clock,
+    }
     return environment

@@ -1,27 +1,34 @@
-"""Runs migrations: on the connection that ``unmask db upgrade`` hands over, or, for alembic's own command, on ours."""
+"""Runs migrations: on the connection of ``unmask db upgrade``, or on a new one for alembic's own command."""
 
 from alembic import context
 from sqlalchemy import Connection
 
 from db.schema import Base
-from db.store.session import Database
 from db.settings import DatabaseSettings
+from db.store import own_schema, row_limits
+from db.store.session import Database
 
 
-def _run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+def _run(connection: Connection, schema: str | None) -> None:
+    context.configure(
+        connection=connection, target_metadata=Base.metadata, render_as_batch=True, version_table_schema=schema
+    )
     with context.begin_transaction():
-        if connection.dialect.name == "postgresql":
-            # Waiting for a table's lock would make every worker wait behind us.
+        if schema is not None:
+            # While this waits for a table's lock, every worker waits behind it.
             connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
-            # Replicas that start together all want to upgrade: one does, the others find it done.
+            # Of replicas that start together one upgrades, and the others then find it done.
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('unmask'))")
+            own_schema.prepare(connection, schema)
         context.run_migrations()
 
 
 given = context.config.attributes.get("connection")
 if given is not None:
-    _run(given)
+    _run(given, context.config.attributes["schema"])
 else:
-    with Database(DatabaseSettings.load().database_url).engine.begin() as own:
-        _run(own)
+    database = Database.of(DatabaseSettings.load())
+    with database.engine.begin() as own:
+        _run(own, database.schema)
+    if database.schema is not None:
+        row_limits.complete(database.engine, database.schema)

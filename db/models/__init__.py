@@ -1,1 +1,1 @@
-"""Model versions, and the real photos by which their thresholds are measured."""
+"""Model versions, and the reference sets of real photos on which their thresholds are measured."""

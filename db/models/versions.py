@@ -1,4 +1,4 @@
-"""Model versions: which checkpoints are known, which one scores, and which scores beside it without flagging."""
+"""Model versions: the registered checkpoints, the active one, and the shadow that scores beside it without flagging."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from db.schema.clock import moment
 from db.errors import ConflictError, NotFoundError
 from db.schema import ModelVersion, Promotion
+from db.schema.clock import moment
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A version that workers score with, and the SHA-256 by which they find its file."""
+    """A version that workers score with, and the SHA-256 that names its file."""
 
     id: int
     name: str
@@ -29,7 +29,10 @@ class Serving:
 
 
 def register(session: Session, name: str, sha256: str, preprocess: str, card: dict[str, Any]) -> ModelVersion:
-    """Enter a checkpoint. The first becomes active; the same file again is the same version."""
+    """Register a checkpoint. The first becomes active; the same file again is the same version.
+
+    Raises `ConflictError` when another file has the name.
+    """
     known = session.scalar(select(ModelVersion).where(ModelVersion.sha256 == sha256))
     if known is not None:
         return known
@@ -43,24 +46,24 @@ def register(session: Session, name: str, sha256: str, preprocess: str, card: di
 
 
 def find_active(session: Session) -> ModelVersion | None:
-    """The version that scores, if there is one."""
+    """The active version; None before the first is registered."""
     return session.scalar(select(ModelVersion).where(ModelVersion.state == "active"))
 
 
 def active(session: Session) -> ModelVersion:
-    """The version that scores; raises `NotFoundError` saying how to get one."""
+    """The active version; raises `NotFoundError`, which says how to get one."""
     version = find_active(session)
     if version is None:
         raise NotFoundError("no model version is active: run `unmask model register CHECKPOINT`")
     return version
 
 
-def named(session: Session, name: str) -> ModelVersion:
-    """A version by its name or its SHA-256; raises `NotFoundError` naming those that there are."""
+def by_name(session: Session, name: str) -> ModelVersion:
+    """A version by its name or its SHA-256; raises `NotFoundError`, which lists the registered ones."""
     version = session.scalar(select(ModelVersion).where(or_(ModelVersion.name == name, ModelVersion.sha256 == name)))
     if version is None:
         known = ", ".join(row.name for row in list_versions(session)) or "none"
-        raise NotFoundError(f"model version {name!r} is not registered; there is {known}")
+        raise NotFoundError(f"model version {name!r} is not registered; registered: {known}")
     return version
 
 
@@ -70,29 +73,40 @@ def list_versions(session: Session) -> list[ModelVersion]:
 
 
 def serving(session: Session) -> Serving | None:
-    """What workers are to score with; None before the first version is registered."""
+    """The versions that workers score with; None before the first is registered."""
     statement = select(ModelVersion.state, ModelVersion.id, ModelVersion.name, ModelVersion.sha256)
     rows = session.execute(statement.where(ModelVersion.state.in_(("active", "shadow")))).all()
     found = {row.state: Served(row.id, row.name, row.sha256) for row in rows}
     return Serving(found["active"], found.get("shadow")) if "active" in found else None
 
 
+def has_two_keys(version: ModelVersion) -> bool:
+    """Whether its score fuses two detectors, so that both must find a photo suspicious."""
+    return bool(version.card.get("fusion"))
+
+
 def start_shadow(session: Session, version: ModelVersion) -> None:
-    """Let workers score with a version beside the active one: stored, and never flagging. One at a time."""
+    """Let workers score with a version beside the active one, without flagging.
+
+    Raises `ConflictError` when it is active, or when another version is the shadow.
+    """
     if version.state == "active":
         raise ConflictError(f"model {version.name} is active")
     other = session.scalar(select(ModelVersion).where(ModelVersion.state == "shadow"))
     if other is not None and other.id != version.id:
-        raise ConflictError(f"model {other.name} is the shadow: first unmask model shadow --off {other.name}")
+        raise ConflictError(f"model {other.name} is the shadow: stop it first: unmask model shadow --off {other.name}")
     if other is None:
         version.state, version.shadow_since = "shadow", moment()
         session.flush()
 
 
 def stop_shadow(session: Session, version: ModelVersion) -> None:
-    """Workers let go of it. A version that was active once is retired, another is a candidate again."""
+    """Stop scoring with the shadow: it becomes retired if it was ever active, else a candidate again.
+
+    Raises `ConflictError` when it is not the shadow.
+    """
     if version.state != "shadow":
-        raise ConflictError(f"model {version.name} is no shadow: it is {version.state}")
+        raise ConflictError(f"model {version.name} is not the shadow: it is {version.state}")
     once = or_(Promotion.from_version_id == version.id, Promotion.to_version_id == version.id)
     switched = session.scalar(select(Promotion.id).where(once).limit(1))
     version.state = "retired" if switched is not None else "candidate"

@@ -1,1 +1,1 @@
-"""From which score on a policy flags, and what a change of that does to cases."""
+"""When a score becomes a flag: thresholds, pauses, and what a changed threshold does to cases."""

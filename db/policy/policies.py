@@ -1,84 +1,102 @@
-"""What policy people do to thresholds: set one, go back to the last, apply what stands. Each is one transaction."""
+"""Policies by name. Each photo has one; the database refuses photos and thresholds of unknown policies.
 
-from collections.abc import Sequence
+Rows are never deleted, since images, thresholds and cases refer to the name.
+"""
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.errors import ConflictError, DbError, NotFoundError
 from db.models import versions
-from db.policy import changes, pauses, thresholds
-from db.policy.changes import Budget, Done, Preview
-from db.errors import ConflictError, DbError
-from db.policy.rules import Rule, rule_for, rules
-from db.schema import Threshold
-from db.policy.signature import Signature
-from db.policy.thresholds import Choice
+from db.policy.attribution import ChangeAuthor
+from db.schema import ModelVersion, Policy
+from db.store.ids import check_new_id
+
+#: The largest weight that the database allows.
+MAX_WEIGHT = 1000
 
 
-def set_threshold(
-    session: Session, version_id: int, policy: str, choice: Choice, by: Signature, budget: Budget
-) -> Threshold:
-    """Set a policy's threshold for a version, and open and withdraw the cases that this means.
-
-    Reviewed cases are never touched. While flagging is paused no case changes: `apply` does it when it is resumed.
-    Raises `ConflictError` for a flood that nobody confirmed, and when the version is not the active one any more.
-    """
-    if choice.forced:
-        by.explained(f"an FPR of {choice.target_fpr:g} on {choice.measured.reals if choice.measured else 0} reals")
-    check(session, [rule_for(session, version_id, policy, choice.value)], budget)
-    _lock(session, version_id)
-    rule = rule_for(session, version_id, policy, choice.value)  # another may have changed other policies meanwhile
-    shown = check(session, [rule], budget)
-    row = thresholds.append(session, version_id, policy, choice, by, len(shown.opens), len(shown.closes))
-    carry_out(session, [(rule, row.id)], by)
+def add_policy(session: Session, name: str, by: ChangeAuthor, weight: int = 1) -> Policy:
+    """Add a policy; raises `ConflictError` when it exists, `IdError` for an invalid name, `DbError` for the weight."""
+    if not 1 <= weight <= MAX_WEIGHT:
+        raise DbError(f"weight must be 1 to {MAX_WEIGHT}: {weight}")
+    if session.get(Policy, check_new_id("policy", name)) is not None:
+        raise ConflictError(f"policy {name!r} exists already: choose another name")
+    row = Policy(name=name, weight=weight, created_by=by.author, reason=by.reason)
+    session.add(row)
+    session.flush()
     return row
 
 
-def roll_back(session: Session, version_id: int, policy: str, by: Signature, budget: Budget) -> Threshold:
-    """Set the threshold that stood before, as a new row of the history."""
-    before = thresholds.before_last(session, version_id, policy)
-    again = Signature(by.author, by.reason or f"back to threshold {before.id}")
-    return set_threshold(session, version_id, policy, thresholds.as_chosen(before), again, budget)
+def list_policies(session: Session) -> list[Policy]:
+    """Every policy, by name."""
+    return list(session.scalars(select(Policy).order_by(Policy.name)))
 
 
-def standing_rules(session: Session, version_id: int) -> list[tuple[Rule, int]]:
-    """The thresholds that stand for a version as rules, with their ids."""
-    standing = thresholds.standing(session, version_id)
-    values = {policy: row.value for policy, row in standing.items()}
-    return [(rule, standing[rule.policy].id) for rule in rules(version_id, values)]
+def set_max_fpr(session: Session, name: str, max_fpr: float | None) -> Policy:
+    """The highest FPR that the policy's thresholds may have; None: that of the settings.
 
-
-def apply(session: Session, version_id: int, by: Signature, budget: Budget) -> Done:
-    """Open and withdraw cases as the thresholds that stand say: after a pause of flagging, or after a rescore.
-
-    Raises `DbError` while flagging is paused, and otherwise as `set_threshold` does.
+    Thresholds in effect stay. Raises `NotFoundError` for an unknown policy, and `DbError` for what is no rate.
     """
-    if "flagging" in pauses.standing(session):
-        raise DbError("flagging is paused: unmask resume flagging")
-    check(session, [rule for rule, _ in standing_rules(session, version_id)], budget)
-    _lock(session, version_id)
-    found = standing_rules(session, version_id)
-    check(session, [rule for rule, _ in found], budget)
-    return carry_out(session, found, by)
+    if max_fpr is not None and not 0 < max_fpr <= 1:
+        raise DbError(f"an FPR of {max_fpr:g} is not above 0 and at most 1")
+    row = find_policy(session, name)
+    row.max_fpr = max_fpr
+    session.flush()
+    return row
 
 
-def check(session: Session, found: Sequence[Rule], budget: Budget) -> Preview:
-    """What the rules would do; raises `ConflictError` when it is a flood that nobody confirmed."""
-    if "flagging" in pauses.standing(session):
-        return Preview([], [], 0, 0)
-    preview = changes.preview(session, found)
-    budget.check(preview)
-    return preview
+def max_fpr(session: Session, name: str) -> float | None:
+    """The highest FPR that the policy's own thresholds may have; None where the policy sets none."""
+    return session.scalar(select(Policy.max_fpr).where(Policy.name == name))
 
 
-def _lock(session: Session, version_id: int) -> None:
-    """From here on nobody else changes anything; what was checked before, without keeping workers waiting, is again."""
-    changes.lock(session)
-    if versions.active(session).id != version_id:
-        raise ConflictError("another model version was promoted meanwhile: look again")
+def find_policy(session: Session, name: str) -> Policy:
+    """A policy by its name; raises `NotFoundError`, which says how to add one."""
+    row = session.get(Policy, name)
+    if row is None:
+        raise NotFoundError(f"policy {name!r} is unknown: add it with `unmask policy add`")
+    return row
 
 
-def carry_out(session: Session, found: Sequence[tuple[Rule, int]], by: Signature) -> Done:
-    """Do what rules say, each with its threshold's id, in the name of whoever changed them; nothing in a pause."""
-    if "flagging" in pauses.standing(session):
-        return Done(0, 0)
-    return changes.carry_out(session, found, f"{by.author}: {by.reason or 'no reason given'}")
+def require_policy(session: Session, name: str) -> str:
+    """Return the name of an existing policy; raises as `find_policy` does."""
+    return find_policy(session, name).name
+
+
+def set_keys(session: Session, name: str, keys: str) -> Policy:
+    """Let a policy flag a photo when one signal says so, or only when two agree.
+
+    Raises `NotFoundError` for an unknown policy, and `ConflictError` when the active version has one key.
+    """
+    row = session.get_one(Policy, require_policy(session, name))
+    row.keys = keys
+    session.flush()
+    active = versions.find_active(session)
+    if active is not None:
+        check_keys(session, active)
+    return row
+
+
+def set_stability(session: Session, name: str, choice: str) -> Policy:
+    """Let a policy note unstable photos, or judge by the score alone; cases stay as they are.
+
+    Call `db.policy.case_changes.lock_versions` before, so that each score is recorded by the one rule or the other.
+    Raises `NotFoundError` for an unknown policy.
+    """
+    row = find_policy(session, name)
+    row.stability = choice
+    session.flush()
+    return row
+
+
+def check_keys(session: Session, version: ModelVersion) -> None:
+    """Raise `ConflictError` when a policy needs two keys and this version has one."""
+    if versions.has_two_keys(version):
+        return
+    names = session.scalars(select(Policy.name).where(Policy.keys == "two").order_by(Policy.name)).all()
+    if names:
+        raise ConflictError(
+            f"model {version.name} has one key, and {', '.join(map(repr, names))} flags only what two find suspicious: "
+            "make a model of two with `unmask fuse`, or run `unmask policy set NAME --keys one`"
+        )

@@ -1,70 +1,24 @@
-"""From which score on a policy flags. Thresholds are appended; the latest of a policy and model version stands."""
-
-from dataclasses import dataclass
+"""The history of thresholds: rows are appended, and the latest of a policy and model version is in effect."""
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.errors import DbError, NotFoundError
-from db.work.images import check_id
-from db.stats.intervals import Estimate
-from db.stats.reals import Measured, Reals, reals_needed
+from db.errors import NotFoundError
+from db.policy import policies
+from db.policy.attribution import ChangeAuthor
+from db.policy.threshold_choice import ThresholdChoice, choose_by_value
 from db.schema import Threshold
-from db.policy.signature import Signature
+from db.store.ids import check_id
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """The threshold that a policy flags by."""
-
-    id: int
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A threshold that may be set: by score or by false positive rate, and what was measured of it."""
-
-    value: float
-    target_fpr: float | None = None
-    measured: Measured | None = None
-    forced: bool = False
-
-
-def by_fpr(reals: Reals, target_fpr: float, *, force: bool = False) -> Choice:
-    """The threshold that flags at most this share of these reals.
-
-    Raises `DbError` when they are too few to show such a share, unless ``force`` says that this is known.
-    """
-    if not 0 < target_fpr < 1:
-        raise DbError(f"an FPR of {target_fpr:g} is not between 0 and 1")
-    needed, given = reals_needed(target_fpr), len(reals.scores)
-    if given < needed and not force:
-        raise DbError(f"reference {reals.name!r}: an FPR of {target_fpr:g} needs {needed} reals, {given} given")
-    value = reals.threshold_at(target_fpr)
-    return Choice(value, target_fpr, reals.measure(value), forced=given < needed)
-
-
-def by_value(reals: Reals | None, value: float) -> Choice:
-    """A threshold by its score, with its FPR where there are reals to measure it on."""
-    if not 0 <= value <= 1:
-        raise DbError(f"threshold {value:g} is not a score: 0 (real) to 1 (AI-generated)")
-    return Choice(value, measured=reals.measure(value) if reals is not None else None)
-
-
-def standing(session: Session, version_id: int) -> dict[str, Standing]:
-    """``{policy: threshold}`` for a model version; a policy that is not there uses "default"'s."""
-    return {row.policy: Standing(row.id, row.value) for row in latest(session, version_id)}
-
-
-def latest(session: Session, version_id: int) -> list[Threshold]:
-    """The rows that stand, one a policy."""
+def in_effect(session: Session, version_id: int) -> list[Threshold]:
+    """A model version's thresholds in effect, one a policy, by name; a policy without one uses "default"'s."""
     newest = select(func.max(Threshold.id)).where(Threshold.version_id == version_id).group_by(Threshold.policy)
     return list(session.scalars(select(Threshold).where(Threshold.id.in_(newest)).order_by(Threshold.policy)))
 
 
-def history(session: Session, version_id: int | None, policy: str | None, limit: int) -> list[Threshold]:
-    """What was ever set, the latest first: of all versions and policies, or of one."""
+def list_thresholds(session: Session, version_id: int | None, policy: str | None, limit: int) -> list[Threshold]:
+    """Every threshold that was set, the latest first: of all versions and policies, or of one."""
     statement = select(Threshold).order_by(Threshold.id.desc()).limit(limit)
     if version_id is not None:
         statement = statement.where(Threshold.version_id == version_id)
@@ -73,46 +27,40 @@ def history(session: Session, version_id: int | None, policy: str | None, limit:
     return list(session.scalars(statement))
 
 
-def before_last(session: Session, version_id: int, policy: str) -> Threshold:
-    """The threshold that stood before the one that stands; raises `NotFoundError` when there was none.
+def previous_threshold(session: Session, version_id: int, policy: str) -> Threshold:
+    """The threshold to which a rollback goes, one step back; raises `NotFoundError` at the oldest.
 
-    Rolling back is a row as any other: twice back is where one began.
+    A rollback's row names the threshold that it restores. So the next rollback goes on from there, never forward.
     """
-    found = history(session, version_id, policy, limit=2)
-    if len(found) < 2:  # noqa: PLR2004 - the one that stands, and the one before
-        raise NotFoundError(f"policy {policy!r} has {len(found)} thresholds for this model: none to go back to")
-    return found[1]
+    newest = list_thresholds(session, version_id, policy, limit=1)
+    if not newest:
+        raise NotFoundError(f"policy {policy!r} has no threshold for this model: there is none to go back to")
+    here = newest[0].restores or newest[0].id
+    older = select(Threshold).where(Threshold.version_id == version_id, Threshold.policy == policy, Threshold.id < here)
+    found = session.scalar(older.order_by(Threshold.id.desc()).limit(1))
+    if found is None:
+        raise NotFoundError(f"policy {policy!r}: threshold {here} is the oldest for this model: none to go back to")
+    return session.get_one(Threshold, found.restores) if found.restores is not None else found
 
 
-def as_chosen(row: Threshold) -> Choice:
-    """What a threshold of the history was chosen by, to be set again."""
-    return Choice(row.value, row.target_fpr, measured_of(row), row.forced)
-
-
-def measured_of(row: Threshold) -> Measured | None:
-    """The FPR that was measured when the threshold was set."""
-    if row.measured_fpr is None or row.fpr_low is None or row.fpr_high is None or row.reals is None:
-        return None
-    return Measured(Estimate(row.measured_fpr, row.fpr_low, row.fpr_high), row.reals, row.reference or "")
-
-
-def append(
+def append_threshold(
     session: Session,
     version_id: int,
     policy: str,
-    choice: Choice,
-    by: Signature,
+    choice: ThresholdChoice,
+    by: ChangeAuthor,
     opens: int | None = None,
     closes: int | None = None,
 ) -> Threshold:
-    """Enter a threshold, which stands from the commit on, and is never changed.
+    """Enter a threshold, which is in effect from the commit on and never changes.
 
-    ``opens`` and ``closes`` are how many cases its change was shown to open and withdraw; doing so is `db.policy.changes`'s.
+    ``opens`` and ``closes``: how many cases its preview opened and withdrew; `db.policy.case_changes` does so. Raises
+    `IdError` for a policy's name that is no id.
     """
     measured = choice.measured
     row = Threshold(
         version_id=version_id,
-        policy=check_id("policy", policy),
+        policy=policies.require_policy(session, check_id("policy", policy)),
         value=choice.value,
         target_fpr=choice.target_fpr,
         measured_fpr=measured.fpr.value if measured else None,
@@ -120,7 +68,14 @@ def append(
         fpr_high=measured.fpr.high if measured else None,
         reals=measured.reals if measured else None,
         reference=measured.reference if measured else None,
+        rule=choice.bound.rule,
+        confidence=choice.bound.confidence,
+        allowed=choice.bound.allowed,
+        fpr_bound=choice.bound.bound,
+        worst_cohort=choice.bound.worst_cohort,
+        worst_cohort_bound=choice.bound.worst_cohort_bound,
         forced=choice.forced,
+        restores=choice.restores,
         opened=opens,
         withdrawn=closes,
         author=by.author,
@@ -132,5 +87,8 @@ def append(
 
 
 def set_value(session: Session, version_id: int, policy: str, value: float, author: str, reason: str) -> Threshold:
-    """Flag what is scored from now on from ``value`` on, whatever its FPR: for a record that has no scores yet."""
-    return append(session, version_id, policy, by_value(None, value), Signature(author, reason))
+    """Flag new scores from ``value`` on, whatever its FPR: for a record without scores, since no case changes.
+
+    Raises `DbError` when ``value`` is no score.
+    """
+    return append_threshold(session, version_id, policy, choose_by_value(None, value), ChangeAuthor(author, reason))

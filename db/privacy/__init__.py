@@ -1,1 +1,1 @@
-"""Erasure, retention, pseudonyms."""
+"""Erasure of accounts, retention periods, and pseudonyms for logs and reports."""

@@ -1,4 +1,4 @@
-"""Names for accounts, where it must be said that it was the same one and not whose it is: in logs and reports."""
+"""Pseudonyms for accounts in logs and reports: they show that it was the same account, not whose it is."""
 
 import hashlib
 import hmac
@@ -12,23 +12,24 @@ _SHOWN = 16
 
 
 class PseudonymSettings(Environment):
-    """How accounts are named."""
+    """How logs and reports name accounts."""
 
-    #: Keys the hash of account ids, so that what one installation writes can be joined; without it nothing can.
+    #: Key of the hash of account ids: with it, all of an installation's logs can be joined; without, each process has
+    #: its own.
     log_key: str = Field(default="", repr=False)
-    #: Accounts by their ids instead.
+    #: Write account ids themselves instead.
     log_accounts: bool = False
 
 
 class Pseudonyms:
-    """The same name for the same account and key (HMAC-SHA256), from which the account cannot be found."""
+    """The same pseudonym for the same account and key (HMAC-SHA256); it does not reveal the account."""
 
     def __init__(self, settings: PseudonymSettings) -> None:
         self._plain = settings.log_accounts
         self._key = settings.log_key.encode() or secrets.token_bytes(32)
 
     def of(self, account_id: str) -> str:
-        """What may be written in this account's place."""
+        """The account's pseudonym, or its id where the settings allow that."""
         if self._plain:
             return account_id
         return hmac.new(self._key, account_id.encode(), hashlib.sha256).hexdigest()[:_SHOWN]

@@ -1,11 +1,10 @@
-"""Whether photos still score as they did: each day's scores and flagged share beside those of a reference week.
+"""Drift: each day's distribution of scores and flagged share, compared with those of a reference week.
 
-Scores are counted into bins in SQL, in one pass. A policy without a threshold of its own is part of "default", which
-flags it.
+SQL counts scores into bins in one pass. Photos of a policy without a threshold of its own count under "default", whose
+threshold flags them.
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -15,96 +14,96 @@ from sqlalchemy.orm import Session
 
 from db.models import versions
 from db.policy import thresholds
-from db.schema.clock import moment, utc_day
-from db.stats.divergence import Distance, distance
-from db.policy.rules import DEFAULT
+from db.policy.coverage import DEFAULT
 from db.schema import Image, ModelVersion, Score
+from db.schema.clock import moment, utc_day
+from db.stats.drift_statistics import Distance, distance
 
 REFERENCE_DAYS = 7
-#: Bins a unit of score: many at both ends, where scores crowd and thresholds lie.
+#: Bins per unit of score: many at both ends, where most scores and thresholds are.
 _FINE, _COARSE = 100_000, 1_000
 _LOW, _HIGH = 0.01, 0.99
 
 
 @dataclass(frozen=True, slots=True)
-class Days:
-    """From one day to another, both included; UTC."""
+class DayRange:
+    """From one day to another, both included, in UTC."""
 
     first: date
     last: date
 
     def holds(self) -> ColumnElement[bool]:
-        """Whether a score was made on one of them."""
+        """Whether a score was made on one of these days."""
         after = self.last + timedelta(days=1)
         return (Score.created_at >= _midnight(self.first)) & (Score.created_at < _midnight(after))
 
 
 @dataclass(slots=True)
-class Scores:
-    """How many scores there are by bin, and how many of them were at or above the threshold that stands."""
+class ScoreCounts:
+    """How many scores there are in each bin, and how many are at or above the threshold in effect."""
 
     bins: Counter[int] = field(default_factory=Counter)
     flagged: int = 0
 
     @property
     def count(self) -> int:
-        """All."""
+        """How many scores there are in all."""
         return self.bins.total()
 
     @property
     def flagged_share(self) -> float:
-        """0 where there is none."""
+        """The share at or above the threshold; 0 where there is no score."""
         return self.flagged / self.count if self.count else 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class DayLine:
-    """A policy's day beside its reference."""
+class DailyDrift:
+    """A policy's scores of one day, and their distance from the reference."""
 
     day: date
     policy: str
-    found: Scores
-    reference: Scores
+    found: ScoreCounts
+    reference: ScoreCounts
     distance: Distance
 
 
-def drift(
-    session: Session, version: ModelVersion, reference: Days, days: Days, policy: str | None = None
-) -> list[DayLine]:
-    """Each day's line, the latest first; days without a score have none. ``policy``: that one's photos only."""
+def daily_drift(
+    session: Session, version: ModelVersion, reference: DayRange, days: DayRange, policy: str | None = None
+) -> list[DailyDrift]:
+    """Each day's drift, the latest first, without days that have no score. ``policy``: only that policy's photos."""
     counted = _count(session, _statement(session, version, or_(reference.holds(), days.holds()), policy))
     policies = sorted({name for _, name in counted})
     before = {name: _sum(counted, name, reference) for name in policies}
     lines = [
-        DayLine(day, name, found, before[name], distance(before[name].bins, found.bins))
+        DailyDrift(day, name, found, before[name], distance(before[name].bins, found.bins))
         for (day, name), found in counted.items()
         if days.first <= day <= days.last
     ]
     return sorted(lines, key=lambda line: (-line.day.toordinal(), line.policy))
 
 
-def yesterday(session: Session) -> list[DayLine]:
-    """The last whole day's lines for the active model, beside its first week; empty where there is nothing."""
+def drift_yesterday(session: Session) -> list[DailyDrift]:
+    """The active model's drift on the last whole day, against its first week; empty when either has no score."""
     version = versions.find_active(session)
     reference = first_week(session, version) if version is not None else None
     if version is None or reference is None:
         return []
     day = session.execute(select(moment())).scalar_one().date() - timedelta(days=1)
-    return drift(session, version, reference, Days(day, day))
+    return daily_drift(session, version, reference, DayRange(day, day))
 
 
-def first_week(session: Session, version: ModelVersion) -> Days | None:
-    """The first days on which a version scored; None when it has not."""
+def first_week(session: Session, version: ModelVersion) -> DayRange | None:
+    """The first `REFERENCE_DAYS` days from a version's first score on; None when it has none."""
     statement = select(Score.created_at).where(Score.version_id == version.id).order_by(Score.id).limit(1)
     first = session.scalar(statement)
     if first is None:
         return None
-    return Days(first.date(), first.date() + timedelta(days=REFERENCE_DAYS - 1))
+    return DayRange(first.date(), first.date() + timedelta(days=REFERENCE_DAYS - 1))
 
 
 def _statement(session: Session, version: ModelVersion, when: ColumnElement[bool], policy: str | None) -> Select[Any]:
-    """(day, policy, bin, scores, flagged). Images are joined only where their policy makes a difference."""
-    values = {name: row.value for name, row in thresholds.standing(session, version.id).items()}
+    """(day, policy, bin, scores, flagged); joins images only where their policy makes a difference."""
+    values = {row.policy: row.value for row in thresholds.in_effect(session, version.id)}
     named = sorted(set(values) - {DEFAULT})
     statement = select().select_from(Score).where(Score.version_id == version.id, when)
     label: ColumnElement[str] = literal(policy or DEFAULT)
@@ -118,7 +117,7 @@ def _statement(session: Session, version: ModelVersion, when: ColumnElement[bool
         value = case(*[(Image.policy == name, values[name]) for name in named], else_=values.get(DEFAULT, null()))
     flagged = func.sum(case((Score.score >= value, 1), else_=0))
     grouped = statement.add_columns(utc_day(Score.created_at), label, _bin(), func.count(), flagged)
-    return grouped.group_by(text("1"), text("2"), text("3"))  # by place: a bound value is another each time it is named
+    return grouped.group_by(text("1"), text("2"), text("3"))  # by position: a value named again is a new parameter
 
 
 def _bin() -> ColumnElement[int]:
@@ -131,23 +130,21 @@ def _bin() -> ColumnElement[int]:
     return cast(func.round(number), Integer)
 
 
-def _count(session: Session, statement: Select[Any]) -> dict[tuple[date, str], Scores]:
-    found: dict[tuple[date, str], Scores] = {}
+def _count(session: Session, statement: Select[Any]) -> dict[tuple[date, str], ScoreCounts]:
+    found: dict[tuple[date, str], ScoreCounts] = {}
     for day, policy, number, count, flagged in session.execute(statement):
-        scores = found.setdefault((day, policy), Scores())
+        scores = found.setdefault((day, policy), ScoreCounts())
         scores.bins[number] += count
         scores.flagged += flagged
     return found
 
 
-def _sum(counted: dict[tuple[date, str], Scores], policy: str, days: Days) -> Scores:
-    chosen: Iterable[Scores] = (
-        scores for (day, name), scores in counted.items() if name == policy and days.first <= day <= days.last
-    )
-    total = Scores()
-    for scores in chosen:
-        total.bins.update(scores.bins)
-        total.flagged += scores.flagged
+def _sum(counted: dict[tuple[date, str], ScoreCounts], policy: str, days: DayRange) -> ScoreCounts:
+    total = ScoreCounts()
+    for (day, name), scores in counted.items():
+        if name == policy and days.first <= day <= days.last:
+            total.bins.update(scores.bins)
+            total.flagged += scores.flagged
     return total
 
 

@@ -1,1 +1,1 @@
-"""Cases, who looks at them, and what was decided."""
+"""Cases, the reviewers who hold them, and what was decided."""

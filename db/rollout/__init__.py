@@ -1,1 +1,1 @@
-"""Switching from one model version to another."""
+"""The switch from one model version to another: comparison, quality gate, promotion, rollback."""

@@ -1,20 +1,20 @@
-"""Two versions on the images that both have scored, at the same false positive rate on real photos."""
+"""Comparing two versions on the images that both have scored, at the same false positive rate on real photos."""
 
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, Subquery, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.models import references
-from db.policy import thresholds
 from db.errors import DbError
-from db.stats.intervals import Estimate, wilson
+from db.models import references
+from db.policy.threshold_choice import choose_by_fpr
 from db.schema import Image, ModelVersion, Score
+from db.stats.intervals import Estimate, wilson
 
 
 @dataclass(frozen=True, slots=True)
-class Differs:
-    """An account that only one of two versions flags, with the highest score that each gave to what it has."""
+class Disagreement:
+    """An account that only one of two versions flags, with the highest score that each gave to its photos."""
 
     account_id: str | None
     policy: str
@@ -24,8 +24,8 @@ class Differs:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Thresholds at one FPR; of so many ``images`` with both scores, how many each flags, and how often they differ."""
+class VersionComparison:
+    """Thresholds at one FPR; of the ``images`` with both scores, how many each flags, and how often they differ."""
 
     fpr: float
     thresholds: tuple[float, float]
@@ -34,29 +34,27 @@ class Comparison:
     only_first: int
     only_second: int
     disagreement: Estimate
-    accounts: list[Differs]
+    accounts: list[Disagreement]
 
 
-def compare(
+def compare_versions(
     session: Session, first: ModelVersion, second: ModelVersion, fpr: float, reference: str | None = None
-) -> Comparison:
-    """Set both to one FPR on the same reference set (or each on its card's) and count.
+) -> VersionComparison:
+    """Put both at one FPR on the same reference set (or each on its card's) and count.
 
-    Raises `DbError` when a reference is too small for the rate, or no image has a score of both.
+    Raises `DbError` when a reference set is too small for the rate, or no image has scores of both.
     """
-    values = [
-        thresholds.by_fpr(references.reals_of(session, version, reference), fpr).value for version in (first, second)
-    ]
+    values = [choose_by_fpr(references.reals_of(session, version, reference), fpr).value for version in (first, second)]
     images = _with_both(session, first, second)
     if images == 0:
-        raise DbError(f"no image has scores of both {first.name} and {second.name}: let one be the shadow, or rescore")
+        raise DbError(f"no image has scores of both {first.name} and {second.name}: make one the shadow, or rescore")
     flagged = _flagged(first, second, values).subquery()
     by_first, by_second = flagged.c.first >= values[0], flagged.c.second >= values[1]
     both, only_first, only_second = (
         _count(session, flagged, condition)
         for condition in (and_(by_first, by_second), and_(by_first, ~by_second), and_(~by_first, by_second))
     )
-    return Comparison(
+    return VersionComparison(
         fpr=fpr,
         thresholds=(values[0], values[1]),
         images=images,
@@ -95,8 +93,8 @@ def _count(session: Session, flagged: Subquery, condition: ColumnElement[bool]) 
     return session.scalar(select(func.count()).select_from(flagged).where(condition)) or 0
 
 
-def _accounts(session: Session, flagged: Subquery, values: list[float], names: tuple[str, str]) -> list[Differs]:
-    """Accounts that change sides, as far as their photos have both scores."""
+def _accounts(session: Session, flagged: Subquery, values: list[float], names: tuple[str, str]) -> list[Disagreement]:
+    """Accounts that only one version flags, as far as their photos have both scores."""
     first, second = func.max(flagged.c.first), func.max(flagged.c.second)
     statement = (
         select(flagged.c.account_id, flagged.c.policy, first, second)
@@ -106,6 +104,6 @@ def _accounts(session: Session, flagged: Subquery, values: list[float], names: t
         .order_by(flagged.c.account_id, flagged.c.policy)
     )
     return [
-        Differs(row[0], row[1], row[2], row[3], names[0] if row[2] >= values[0] else names[1])
+        Disagreement(row[0], row[1], row[2], row[3], names[0] if row[2] >= values[0] else names[1])
         for row in session.execute(statement)
     ]

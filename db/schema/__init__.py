@@ -1,59 +1,117 @@
-"""The tables. Constraints live in the database, so that they hold for every language that writes to it.
+"""The tables. Constraints live in the database, so that they hold whatever language writes to it.
 
 Scores, thresholds and reviews are appended, never changed. Ids are text of at most 128 characters.
 """
 
+from db.schema.api import ApiKey, Result
 from db.schema.base import ID_LENGTH, Base, BigId
-from db.schema.cases import CASE_STATES, DECISIONS, Appeal, Case, Flag, Review
-from db.schema.images import IMAGE_STATES, Image, Look, Preview, Request
-from db.schema.keeping import Lock, RetentionPass, SchemaSupport
-from db.schema.models import RESCORE_STATES, VERSION_STATES, ModelVersion, Promotion, ReferenceSet, Rescore, Score
-from db.schema.people import ROLES, AuditEntry, Person, SignIn, SignInLink, SignInTry
-from db.schema.policy import PAUSABLE, Pause, Threshold
-from db.schema.samples import STRATA, VERDICTS, Draw, Sample, Verdict
-from db.schema.webhooks import CASE_EVENTS, DELIVERY_STATES, Delivery, WebhookSwitch
+from db.schema.cases import (
+    CASE_STATES,
+    DECISIONS,
+    FACTS_LENGTH,
+    UNRANKED,
+    AccountFacts,
+    Appeal,
+    Case,
+    Comment,
+    Flag,
+    Restriction,
+    Review,
+    SavedView,
+)
+from db.schema.images import IMAGE_STATES, LANES, Image, PerceptualHash, Preview, Request, Signal, Upload
+from db.schema.maintenance import Lock, RetentionPass, SchemaSupport
+from db.schema.models import (
+    RESCORE_STATES,
+    VERSION_STATES,
+    ModelVersion,
+    Projection,
+    Promotion,
+    ReferenceSet,
+    Rescore,
+    Score,
+)
+from db.schema.people import (
+    ROLES,
+    AuditEntry,
+    KnownAddress,
+    Person,
+    ProviderIdentity,
+    SignIn,
+    SignInLink,
+    SignInTry,
+)
+from db.schema.policy import EXPIRY_EVIDENCE, PAUSABLE, THRESHOLD_RULES, Expiry, Pause, Policy, Threshold
+from db.schema.samples import STRATA, UNDONE, VERDICTS, Draw, GoldenItem, GoldenShare, Sample, Verdict
+from db.schema.team import NoteTemplate, PictureDefault
+from db.schema.webhooks import CASE_EVENTS, DELIVERY_STATES, EVENT_KINDS, IMAGE_EVENTS, Delivery, WebhookSwitch
 
 __all__ = [
     "CASE_EVENTS",
     "CASE_STATES",
     "DECISIONS",
     "DELIVERY_STATES",
+    "EVENT_KINDS",
+    "EXPIRY_EVIDENCE",
+    "FACTS_LENGTH",
     "ID_LENGTH",
+    "IMAGE_EVENTS",
     "IMAGE_STATES",
+    "LANES",
     "PAUSABLE",
     "RESCORE_STATES",
     "ROLES",
     "STRATA",
+    "THRESHOLD_RULES",
+    "UNDONE",
+    "UNRANKED",
     "VERDICTS",
     "VERSION_STATES",
+    "AccountFacts",
+    "ApiKey",
     "Appeal",
     "AuditEntry",
     "Base",
     "BigId",
     "Case",
+    "Comment",
     "Delivery",
     "Draw",
+    "Expiry",
     "Flag",
+    "GoldenItem",
+    "GoldenShare",
     "Image",
+    "KnownAddress",
     "Lock",
-    "Look",
     "ModelVersion",
+    "NoteTemplate",
     "Pause",
+    "PerceptualHash",
     "Person",
+    "PictureDefault",
+    "Policy",
     "Preview",
+    "Projection",
     "Promotion",
+    "ProviderIdentity",
     "ReferenceSet",
     "Request",
     "Rescore",
+    "Restriction",
+    "Result",
     "RetentionPass",
     "Review",
     "Sample",
+    "SavedView",
     "SchemaSupport",
     "Score",
     "SignIn",
     "SignInLink",
     "SignInTry",
+    "Signal",
     "Threshold",
+    "Upload",
     "Verdict",
     "WebhookSwitch",
 ]

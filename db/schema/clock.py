@@ -1,22 +1,51 @@
-"""One clock for everybody: the database's. Leases and due times compare on it, whatever a worker's own clock says."""
+"""One clock: the database's. Leases and due times are compared on it, whatever a worker's own clock says."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Date, DateTime, Dialect, Float, TypeDecorator
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement, bindparam
+from sqlalchemy.types import TypeEngine
+
+#: What is read in place of a time that is none, or that Python cannot hold.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _AnyText(sqlite.DATETIME):
+    """SQLite's times. It may hold anything in their place, which must not fail a query for the rows beside it."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        read: Any = super().result_processor(dialect, coltype)
+
+        def process(value: Any) -> datetime | None:
+            try:
+                found: datetime | None = read(value)
+            except (ValueError, TypeError):
+                return EARLIEST
+            return found
+
+        return process
+
+
+_ANY_TEXT = _AnyText()  # type: ignore[no-untyped-call]  # its base has no types
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Times with a zone, in and out, on databases that keep none (SQLite)."""
+    """Times with a zone, in and out, also on a database that stores none (SQLite)."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """What reads any text on SQLite."""
+        return dialect.type_descriptor(_ANY_TEXT if dialect.name == "sqlite" else DateTime(timezone=True))
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC; a time without a zone is refused rather than guessed."""
+        """Convert to UTC; raises `ValueError` for a time without a zone."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -25,13 +54,13 @@ class UtcDateTime(TypeDecorator[datetime]):
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """From UTC."""
+        """Read as UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class moment(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
+class moment(FunctionElement[datetime]):  # noqa: N801 - named like the SQL function that it is
     """``moment(s)``: the database's time, ``s`` seconds from now (or ago)."""
 
     type = UtcDateTime()
@@ -51,7 +80,7 @@ def _sqlite(element: moment, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(moment, "postgresql")
 def _postgresql(element: moment, compiler: SQLCompiler, **options: Any) -> str:
     seconds = compiler.process(element.clauses, **options)
-    # Not clock_timestamp(): it may change between rows, so no index could be searched by it.
+    # Not clock_timestamp(): it may change between rows, so PostgreSQL would search no index by it.
     return f"(statement_timestamp() + make_interval(secs => {seconds}))"
 
 
@@ -73,7 +102,7 @@ def _postgresql_now(element: now, compiler: SQLCompiler, **options: Any) -> str:
 
 
 class utc_day(FunctionElement[date]):  # noqa: N801 - the same
-    """``utc_day(time)``: the day on which it was in UTC, whatever the database's own zone is."""
+    """``utc_day(time)``: its day in UTC, whatever the database's own time zone."""
 
     type = Date()
     inherit_cache = True

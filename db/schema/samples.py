@@ -1,19 +1,20 @@
-"""What chance drew for people to judge without scores."""
+"""Random samples that reviewers judge without seeing scores."""
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Identity, Index, String, UniqueConstraint, false, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, String, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.schema.clock import now
 from db.schema.base import ID_LENGTH, Base, BigId, one_of
+from db.schema.clock import now
 
 STRATA = ("flagged", "below", "unflagged")
 VERDICTS = ("fake", "real", "unsure")
+UNDONE = "undone"
 
 
 class Draw(Base):
-    """A random sample of what was scored in a while, of one policy and one range of scores, and out of how many."""
+    """A random draw from the photos of one policy, window and range of scores, and how many there were."""
 
     __tablename__ = "draws"
     __table_args__ = (one_of("stratum", STRATA), Index("ix_draws_policy", "policy", "version_id", "until"))
@@ -21,12 +22,12 @@ class Draw(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     policy: Mapped[str] = mapped_column(String(ID_LENGTH))
     version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
-    #: What was flagged by it, and the scores from ``low`` to below ``high`` that this sample is of.
+    #: The threshold that flagged them, and the range of scores drawn from: ``low`` to below ``high``.
     threshold_id: Mapped[int] = mapped_column(ForeignKey("thresholds.id"))
     stratum: Mapped[str] = mapped_column(String(16))
     low: Mapped[float]
     high: Mapped[float]
-    #: Photos that came in from ``since`` to before ``until``, never more than a week.
+    #: Photos added from ``since`` to before ``until``, at most a week.
     since: Mapped[datetime]
     until: Mapped[datetime]
     population: Mapped[int]
@@ -36,7 +37,7 @@ class Draw(Base):
 
 
 class Sample(Base):
-    """A photo that chance drew, to be shown to people without its score."""
+    """A sampled photo, shown to reviewers without its score."""
 
     __tablename__ = "samples"
     __table_args__ = (
@@ -50,23 +51,55 @@ class Sample(Base):
     draw_id: Mapped[int] = mapped_column(ForeignKey("draws.id"))
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
     score_id: Mapped[int] = mapped_column(ForeignKey("scores.id"))
-    #: With which it was drawn.
+    #: The probability with which it was drawn.
     probability: Mapped[float]
     held_by: Mapped[str | None] = mapped_column(String(ID_LENGTH))
     held_until: Mapped[datetime | None]
-    #: Somebody was sure.
+    #: It has a sure verdict.
     judged: Mapped[bool] = mapped_column(server_default=false())
     created_at: Mapped[datetime] = mapped_column(server_default=now())
 
 
 class Verdict(Base):
-    """What a person said of a sampled photo, without knowing its score. Append-only."""
+    """A reviewer's verdict on a sampled photo, given without its score. Append-only: an undo is a row, too."""
 
     __tablename__ = "verdicts"
-    __table_args__ = (one_of("verdict", VERDICTS), UniqueConstraint("sample_id", "reviewer"))
+    __table_args__ = (
+        one_of("verdict", (*VERDICTS, UNDONE)),
+        UniqueConstraint("sample_id", "reviewer", "turn"),
+        Index("uq_verdicts_undoes", "undoes", unique=True),
+    )
 
     id: Mapped[int] = mapped_column(BigId, Identity(), primary_key=True)
     sample_id: Mapped[int] = mapped_column(ForeignKey("samples.id"))
     reviewer: Mapped[str] = mapped_column(String(ID_LENGTH))
     verdict: Mapped[str] = mapped_column(String(16))
+    #: How many rows this reviewer had added about the sample before.
+    turn: Mapped[int] = mapped_column(server_default="0")
+    #: The verdict that this row undoes; each at most once.
+    undoes: Mapped[int | None] = mapped_column(BigId)
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class GoldenItem(Base):
+    """A sample whose true verdict a lead knows: it is mixed in among the others to measure reviewers."""
+
+    __tablename__ = "golden_items"
+    __table_args__ = (one_of("verdict", ("fake", "real")),)
+
+    sample_id: Mapped[int] = mapped_column(ForeignKey("samples.id"), primary_key=True)
+    verdict: Mapped[str] = mapped_column(String(16))
+    author: Mapped[str] = mapped_column(String(ID_LENGTH))
+    created_at: Mapped[datetime] = mapped_column(server_default=now())
+
+
+class GoldenShare(Base):
+    """The share of golden items among the samples that reviewers judge; the latest row is in effect."""
+
+    __tablename__ = "golden_shares"
+    __table_args__ = (CheckConstraint("share BETWEEN 0 AND 0.5", name="share"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    share: Mapped[float]
+    author: Mapped[str] = mapped_column(String(ID_LENGTH))
     created_at: Mapped[datetime] = mapped_column(server_default=now())

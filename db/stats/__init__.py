@@ -1,1 +1,1 @@
-"""Statistics without SQL and without SciPy."""
+"""Statistics that db and trainer share, without dependencies: intervals, empirical FPR, stratified rates, drift."""

@@ -1,1 +1,1 @@
-"""Connections, transactions, locks and the dialects of SQL."""
+"""Connections, transactions, locks, ids, and the dialects of SQL."""

@@ -1,1 +1,1 @@
-"""What workers are asked to do: images, on-demand requests, backfills, webhooks to deliver."""
+"""What workers are asked to do: images, on-demand requests, backfills, webhook deliveries."""

@@ -1,101 +1,123 @@
-"""What the platform is to be told of cases: an outbox, filled where cases change, and emptied by workers.
+"""Webhook deliveries: an outbox of what happens to cases and images, which workers send to the platform.
 
-A trigger on cases writes it, in the transaction that opens or closes one, whoever does; while nobody wants to be told
-it writes nothing.
+The transaction that changes a case or an image writes it, by a trigger or by `add_scored`. Only kinds of events that
+the platform chose are written.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
-from db.schema.clock import moment
 from db.errors import NotFoundError
-from db.store.insert import insert
-from db.schema import Case, Delivery, Flag, WebhookSwitch
-
-_ON = "on"
+from db.schema import Case, Delivery, Flag, Image, WebhookSwitch
+from db.schema.clock import moment
+from db.store.dialect import insert
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """A delivery in hand: what happened to which case, and how often it was tried, this time included."""
+class ChangedCase:
+    """The case of an event: its version at the event, and its flagged photos now."""
 
-    id: int
-    event: str
-    at: datetime
     case_id: int
     version: int
     account_id: str
     policy: str
     image_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedDelivery:
+    """A leased delivery: what happened to which case or image. ``attempts`` includes this one."""
+
+    id: int
+    kind: str
+    at: datetime
     attempts: int
+    case: ChangedCase | None = None
+    image_id: str | None = None
 
 
-def switch_on(session: Session) -> None:
-    """From now on tell what becomes of cases."""
-    session.execute(insert(session, WebhookSwitch).values(name=_ON).on_conflict_do_nothing())
+def switch_on(session: Session, kinds: Collection[str]) -> None:
+    """Record deliveries of these kinds, and of no others, from now on; raises `DatabaseError` without the right to."""
+    if "image.scored" in kinds:
+        add_scored(session, [])  # a login that may not is refused here, and not with each batch of scores
+    on = set(session.scalars(select(WebhookSwitch.name)))
+    if new := sorted(set(kinds) - on):
+        rows = [{"name": name} for name in new]
+        session.execute(insert(session, WebhookSwitch).values(rows).on_conflict_do_nothing())
+    if on - set(kinds):
+        session.execute(delete(WebhookSwitch).where(WebhookSwitch.name.not_in(kinds)))
 
 
 def switch_off(session: Session) -> None:
-    """No more; what waits is still told by workers that know where."""
+    """Record no more deliveries; workers that know the URL still send those that are pending."""
     session.execute(delete(WebhookSwitch))
 
 
-def switched_on(session: Session) -> bool:
-    """Whether changes of cases are written down for the platform."""
-    return session.scalar(select(WebhookSwitch.name)) is not None
+def recorded_kinds(session: Session) -> list[str]:
+    """The kinds of events that are recorded for delivery."""
+    return list(session.scalars(select(WebhookSwitch.name).order_by(WebhookSwitch.name)))
 
 
-def take(session: Session, hold_s: float) -> Message | None:
-    """The next that is due, in hand for ``hold_s``: after that it is due again. None when there is none.
+def add_scored(session: Session, image_ids: Collection[str]) -> None:
+    """Record that images are about to have their first score; call it before they are marked as scored.
 
-    What was to be told of an account that was erased meanwhile is not told any more.
+    An image that was scored before keeps its digest, even where a rollback has it scored again.
+    """
+    unscored = select(Image.id, literal("scored")).where(
+        Image.id.in_(image_ids), Image.state != "scored", Image.sha256.is_(None), Image.account_id.is_not(None)
+    )
+    session.execute(insert(session, Delivery).from_select(["image_id", "event"], unscored.order_by(Image.id)))
+
+
+def lease_deliveries(session: Session, hold_s: float, limit: int) -> list[LeasedDelivery]:
+    """Lease due deliveries for ``hold_s``, after which they are due again; none only when none is due.
+
+    Deliveries of an account that was erased meanwhile become "erased" and are not sent.
     """
     due = (
         select(Delivery)
         .where(Delivery.state == "pending", Delivery.next_attempt_at <= moment())
         .order_by(Delivery.next_attempt_at, Delivery.id)
-        .limit(1)
+        .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    while (row := session.scalar(due)) is not None:
-        case = session.get_one(Case, row.case_id)
-        if case.account_id is not None:
-            row.attempts, row.next_attempt_at = row.attempts + 1, moment(hold_s)
-            session.flush()
-            return _message(session, row, case, case.account_id)
-        row.state, row.changed_at = "erased", moment()
+    found: list[LeasedDelivery] = []
+    while not found and (rows := session.scalars(due).all()):
+        known = _with_account(session, [row.image_id for row in rows if row.image_id is not None])
+        found = [leased for row in rows if (leased := _lease(session, row, known, hold_s))]
         session.flush()
-    return None
+    return found
 
 
-def done(session: Session, delivery_id: int) -> None:
-    """It was told."""
+def mark_delivered(session: Session, delivery_id: int) -> None:
+    """Mark a delivery done: the platform accepted it."""
     _change(session, delivery_id, state="done", reason=None)
 
 
-def failed(session: Session, delivery_id: int, reason: str, retry_s: float | None) -> None:
-    """It could not be told: for another attempt after ``retry_s``, or it is dead."""
+def mark_failed(session: Session, delivery_id: int, reason: str, retry_s: float | None) -> None:
+    """Record why a delivery failed: for another attempt after ``retry_s``, or it is dead."""
     state = "dead" if retry_s is None else "pending"
     _change(session, delivery_id, state=state, reason=reason, next_attempt_at=moment(retry_s or 0.0))
 
 
 def list_deliveries(session: Session, state: str | None, limit: int) -> list[Delivery]:
-    """The latest first."""
+    """Deliveries in one state, or all; the latest first."""
     statement = select(Delivery).order_by(Delivery.id.desc()).limit(limit)
     return list(session.scalars(statement if state is None else statement.where(Delivery.state == state)))
 
 
-def counts(session: Session) -> dict[str, int]:
-    """How many there are of each state."""
-    return dict(session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all())
+def count_undelivered(session: Session) -> tuple[int, int]:
+    """How many deliveries are pending, and how many were given up: each counted in its own small index."""
+    pending, dead = (select(func.count(Delivery.id)).where(Delivery.state == state) for state in ("pending", "dead"))
+    return session.scalar(pending) or 0, session.scalar(dead) or 0
 
 
-def replay(session: Session, ids: Collection[int]) -> None:
-    """Tell again what was told, or is dead. Raises `NotFoundError` naming the first that cannot be told."""
+def redeliver(session: Session, ids: Collection[int]) -> None:
+    """Send deliveries again, done or dead ones; raises `NotFoundError` naming the first that cannot be sent."""
     again = update(Delivery).where(Delivery.id.in_(ids), Delivery.state != "erased")
     again = again.values(state="pending", attempts=0, next_attempt_at=moment(), changed_at=moment())
     found = session.scalars(again.returning(Delivery.id).execution_options(synchronize_session=False)).all()
@@ -104,24 +126,33 @@ def replay(session: Session, ids: Collection[int]) -> None:
         raise NotFoundError(f"delivery {missing[0]} is not in the record, or its account was erased")
 
 
-def dead(session: Session) -> list[int]:
-    """Ids of those that were given up."""
+def list_dead(session: Session) -> list[int]:
+    """Ids of the deliveries that were given up."""
     return list(session.scalars(select(Delivery.id).where(Delivery.state == "dead").order_by(Delivery.id)))
 
 
-def _message(session: Session, row: Delivery, case: Case, account_id: str) -> Message:
-    images = select(Flag.image_id).where(Flag.case_id == case.id).distinct().order_by(Flag.image_id)
-    return Message(
-        id=row.id,
-        event=row.event,
-        at=row.created_at,
-        case_id=case.id,
-        version=row.version,
-        account_id=account_id,
-        policy=case.policy,
-        image_ids=list(session.scalars(images)),
-        attempts=row.attempts,
-    )
+def _lease(session: Session, row: Delivery, known: Collection[str], hold_s: float) -> LeasedDelivery | None:
+    """Lease one of them, or mark it erased; ``known``: the images whose account is not erased."""
+    case = None if row.case_id is None else _changed_case(session, row.case_id, row.version or 0)
+    if case is None and row.image_id not in known:
+        row.state, row.changed_at = "erased", moment()
+        return None
+    row.attempts, row.next_attempt_at = row.attempts + 1, moment(hold_s)
+    return LeasedDelivery(row.id, row.kind, row.created_at, row.attempts, case, row.image_id)
+
+
+def _changed_case(session: Session, case_id: int, version: int) -> ChangedCase | None:
+    case = session.get_one(Case, case_id)
+    if case.account_id is None:
+        return None
+    images = select(Flag.image_id).where(Flag.case_id == case_id).distinct().order_by(Flag.image_id)
+    return ChangedCase(case_id, version, case.account_id, case.policy, list(session.scalars(images)))
+
+
+def _with_account(session: Session, image_ids: Collection[str]) -> set[str]:
+    if not image_ids:
+        return set()
+    return set(session.scalars(select(Image.id).where(Image.id.in_(image_ids), Image.account_id.is_not(None))))
 
 
 def _change(session: Session, delivery_id: int, **change: object) -> None:

@@ -1,7 +1,6 @@
-"""Images waiting for a score: adding them, taking them in hand, and letting go of them with a reason."""
+"""Images waiting for a score: adding them, leasing them to workers, and recording why one was not scored."""
 
 import math
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -10,33 +9,35 @@ from typing import Any
 from sqlalchemy import ColumnElement, Float, String, Text, case, column, false, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from db.schema.clock import moment
 from db.errors import ConflictError, IdError
-from db.store.insert import given, insert
-from db.schema import ID_LENGTH, Image
+from db.schema import LANES, Image
+from db.schema.clock import moment
+from db.schema.images import IMAGE_STATES
+from db.schema.soundness import is_sound
+from db.store.dialect import given, insert
+from db.work.reasons import outcome_of
 
-#: What no database takes, NUL and the halves of characters; and what breaks lines wherever it is shown.
-_UNSTORABLE = re.compile("[\\0\\ud800-\\udfff]")
-_UNSHOWABLE = re.compile("[\\0-\\x1f\\x7f-\\x9f\\u2028\\u2029]")
+#: Rows in one statement: databases limit its parameters.
+_CHUNK = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """A photo as the upload flow knows it."""
+    """A photo that an application submits."""
 
     id: str
     account_id: str
     url: str
     policy: str = "default"
+    lane: str = "upload"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """An image in hand: what a worker must know to score it. ``attempts`` counts this one.
+class LeasedImage:
+    """A leased image: what a worker needs to score it. ``attempts`` includes this one.
 
-    ``losses`` counts the attempts whose worker was never heard of again; ``overdue`` says that the image has been
-    waiting for longer than is worth another try. ``age_s`` is since it was added, ``waited_s`` since it was added, last
-    tried, or put in line again by a person.
+    ``losses`` counts the attempts whose worker was lost; ``overdue`` says that the image is too old for another try.
+    ``age_s`` is the time since it was added, ``waited_s`` since it was added, last tried, or requeued by a person.
     """
 
     image_id: str
@@ -51,88 +52,81 @@ class Job:
 
     @property
     def tries(self) -> int:
-        """Attempts that came to an end, this one included: those that count against a limit."""
+        """Attempts that count against a limit: those that ended, and this one."""
         return self.attempts - self.losses
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an image in hand was not scored. ``retry_s``: when to try again; None: never.
-
-    ``out_of_domain``: nothing is wrong with it, but the detector is not for such photos.
-    """
+    """Why a leased image was not scored. ``retry_s``: when to try again; None: never."""
 
     image_id: str
     reason: str
     detail: str
     retry_s: float | None = None
-    out_of_domain: bool = False
 
     @property
     def state(self) -> str:
-        """What the image is from now on."""
-        if self.retry_s is not None:
-            return "pending"
-        return "not_scorable" if self.out_of_domain else "failed"
+        """The image's state from now on."""
+        return "pending" if self.retry_s is not None else outcome_of(self.reason)
 
 
-def check_id(name: str, value: object) -> str:
-    """An id as the schema wants it; raises `IdError` naming it, its limit and its value."""
-    if not isinstance(value, str) or not 1 <= len(value) <= ID_LENGTH or _UNSTORABLE.search(value):
-        shown = ascii(value) if len(ascii(value)) <= ID_LENGTH else f"{len(str(value))} characters"
-        raise IdError(f"{name} must be text of 1 to {ID_LENGTH} characters, without NUL or half characters: {shown}")
-    return value
+def check_lane(lane: str) -> str:
+    """Return the lane; raises `IdError` when there is none of this name."""
+    if lane not in LANES:
+        raise IdError(f"lane must be one of {', '.join(LANES)}: {lane!a}")
+    return lane
 
 
-def check_new_id(name: str, value: object) -> str:
-    """An id that may be added: also without control characters."""
-    checked = check_id(name, value)
-    if not showable(checked):
-        raise IdError(f"{name} must be without control characters: {checked!a}")
-    return checked
+def add_images(
+    session: Session, images: Sequence[NewImage], due_in_s: float = 0.0, *, schema: str | None = None
+) -> list[str]:
+    """Add images that are not in the record yet; returns the ids that were added. The relay sends them once due.
 
-
-def storable(text: str) -> bool:
-    """Whether a database takes this text."""
-    return not _UNSTORABLE.search(text)
-
-
-def showable(text: str) -> bool:
-    """Whether it is without control characters, such as a line's end."""
-    return not _UNSHOWABLE.search(text)
-
-
-def add(session: Session, images: Sequence[NewImage], resend_s: float) -> list[str]:
-    """Add images that are not known yet; returns the ids that were added.
-
-    Their messages are the caller's to send, so the sweeper leaves them alone for ``resend_s``. Raises `ConflictError`
-    when an id is known with another account, URL or policy, or is given with two.
+    ``schema``: on an application's own session, the PostgreSQL schema that holds our tables; that session's other
+    statements are not affected. Raises `ConflictError` when an id is in the record, or given twice, with another
+    account, URL or policy.
     """
-    new = _by_id(images)
-    if not new:
-        return []
+    new = list(_by_id(images).values())
+    options = _in_schema(session, schema)
+    added: list[str] = []
+    for start in range(0, len(new), _CHUNK):
+        added += _add(session, new[start : start + _CHUNK], due_in_s, options)
+    return added
+
+
+def _add(session: Session, new: Sequence[NewImage], due_in_s: float, options: dict[str, Any]) -> list[str]:
     statement = (
         insert(session, Image)
-        .values(next_attempt_at=moment(resend_s))
+        .values(next_attempt_at=moment(due_in_s))
         .on_conflict_do_nothing(index_elements=["id"])
         .returning(Image.id)
+        .execution_options(**options)
     )
-    # As parameters: rows within the statement would make it another one each time, 20 times as dear to compile.
-    added = set(session.connection().scalars(statement, [asdict(image) for image in new.values()]))
-    _check_known(session, {image_id: image for image_id, image in new.items() if image_id not in added})
-    return [image_id for image_id in new if image_id in added]
+    # Rows within the statement would make it a new one each time, 20 times as expensive to compile as parameters.
+    added = set(session.connection().scalars(statement, [asdict(image) for image in new]))
+    _check_known(session, {image.id: image for image in new if image.id not in added}, options)
+    return [image.id for image in new if image.id in added]
+
+
+def _in_schema(session: Session, schema: str | None) -> dict[str, Any]:
+    """Options by which a statement finds our tables, whatever the connection's search path is."""
+    if schema is None or session.get_bind().dialect.name != "postgresql":
+        return {}
+    return {"schema_translate_map": {None: schema}}
 
 
 def lease(
     session: Session, ids: Collection[str], owner: str, lease_s: float, deadline_s: float = math.inf
-) -> list[Job]:
-    """Take these images in hand, those that are pending and in nobody else's; one statement for all.
+) -> list[LeasedImage]:
+    """Lease those of these images that are pending and free, in one statement.
 
-    An image that still has an owner was lost with it. One that came in ``deadline_s`` ago, or earlier, is overdue.
+    A lease that ran out with an owner counts as a loss: that worker is gone. Images at least ``deadline_s`` old are
+    overdue. An odd row is not leased: the relay fails it.
     """
     free = (
         select(Image.id)
-        .where(Image.id.in_(ids), _is_pending(), not_in_hand())
+        .where(Image.id.in_(ids), _is_pending(), not_leased(), is_sound(Image.id))
         .order_by(Image.id)
         .with_for_update(skip_locked=True)
     )
@@ -156,16 +150,16 @@ def lease(
     return [_job(tuple(row)) for row in session.execute(statement)]
 
 
-def _job(row: tuple[Any, ...]) -> Job:
+def _job(row: tuple[Any, ...]) -> LeasedImage:
     image_id, account_id, url, policy, attempts, losses, overdue, now, created_at, changed_at = row
     age_s, waited_s = (max(0.0, (now - then).total_seconds()) for then in (created_at, changed_at))
-    return Job(image_id, account_id, url, policy, attempts, losses, bool(overdue), age_s, waited_s)
+    return LeasedImage(image_id, account_id, url, policy, attempts, losses, bool(overdue), age_s, waited_s)
 
 
-def put_back(session: Session, failures: Sequence[Failure], owner: str) -> None:
-    """Let go of images that were not scored, each with its reason: for another attempt, or for good.
+def record_failures(session: Session, failures: Sequence[Failure], owner: str) -> None:
+    """End the leases of images that were not scored, each with its reason: for another attempt, or for good.
 
-    Only of those that ``owner`` still has in hand: of what another took over meanwhile, that other one decides.
+    Only where ``owner`` still holds the lease: once another worker holds it, that worker decides.
     """
     if not failures:
         return
@@ -181,53 +175,59 @@ def put_back(session: Session, failures: Sequence[Failure], owner: str) -> None:
             detail=rows.c.detail,
             next_attempt_at=pause,
             lease_owner=None,
-            lease_until=pause,  # or a second message would skip the pause
+            lease_until=pause,  # otherwise a second message would skip the pause
             changed_at=moment(),
         )
     )
     session.connection().execute(statement)
 
 
-def renew(session: Session, ids: Collection[str], owner: str, lease_s: float) -> None:
-    """Keep these images in hand for longer, those that still are in this owner's."""
+def renew_leases(session: Session, ids: Collection[str], owner: str, lease_s: float) -> None:
+    """Extend the leases that this owner still holds."""
     ours = select(Image.id).where(Image.id.in_(ids), *_held_by(owner)).order_by(Image.id)
     statement = update(Image).where(Image.id.in_(ours.with_for_update(skip_locked=True)))
     session.execute(statement.values(lease_until=moment(lease_s)).execution_options(synchronize_session=False))
 
 
-def release(session: Session, ids: Collection[str], owner: str, *, lost: bool = False) -> None:
-    """Let go of images that ``owner`` has in hand and could not finish, for another to take at once.
+def release_leases(
+    session: Session, ids: Collection[str], owner: str, *, lost: bool = False, pause_s: float = 0.0
+) -> None:
+    """End leases that ``owner`` could not finish, so that another worker can take the images, after ``pause_s``.
 
-    As if they had never been taken; ``lost``: as if it had died of one of them.
+    The attempt does not count; ``lost``: it counts as a loss, as if the worker had died of one of them.
     """
+    pause = moment(pause_s) if pause_s else None
     statement = (
         update(Image)
         .where(Image.id.in_(ids), *_held_by(owner))
         .values(
             attempts=Image.attempts - (0 if lost else 1),
             losses=Image.losses + (1 if lost else 0),
-            next_attempt_at=moment(),
+            next_attempt_at=moment(pause_s),
             lease_owner=None,
-            lease_until=None,
+            lease_until=pause,  # otherwise a second message would skip the pause
         )
         .execution_options(synchronize_session=False)
     )
     session.execute(statement)
 
 
-def counts(session: Session) -> dict[str, int]:
+def count_images(session: Session) -> dict[str, int]:
     """How many images are in each state."""
     found = dict(session.execute(select(Image.state, func.count()).group_by(Image.state)).all())
-    return {state: found.get(state, 0) for state in ("pending", "scored", "failed", "not_scorable")}
+    return {state: found.get(state, 0) for state in IMAGE_STATES}
 
 
-def in_hand(session: Session) -> int:
-    """How many images workers have in hand."""
-    return sum(in_hand_by(session).values())
+def count_by_lane(session: Session) -> dict[str, int]:
+    """The number of images in each lane that wait: they are pending, and no worker has them in hand."""
+    leased = Image.lease_owner.is_not(None) & func.coalesce(Image.lease_until > moment(), False)
+    statement = select(Image.lane, func.count()).where(Image.state == "pending", ~leased).group_by(Image.lane)
+    found = dict(session.execute(statement).all())
+    return {lane: found.get(lane, 0) for lane in LANES}
 
 
-def in_hand_by(session: Session) -> dict[str, int]:
-    """How many images each worker has in hand."""
+def count_leases(session: Session) -> dict[str, int]:
+    """How many images each worker has leased."""
     statement = (
         select(Image.lease_owner, func.count())
         .where(Image.state == "pending", Image.lease_owner.is_not(None), Image.lease_until > moment())
@@ -238,12 +238,12 @@ def in_hand_by(session: Session) -> dict[str, int]:
 
 
 def oldest_pending(session: Session) -> datetime | None:
-    """When the image was added that has waited longest."""
+    """When the oldest pending image was added; None when none is pending."""
     return session.scalar(select(func.min(Image.created_at)).where(Image.state == "pending"))
 
 
-def not_in_hand() -> ColumnElement[bool]:
-    """Whether an image may be taken: nobody has it, or whoever had it was lost, and no pause is left."""
+def not_leased() -> ColumnElement[bool]:
+    """Whether an image may be leased: nobody holds it or its worker was lost, and no pause is left."""
     return or_(Image.lease_until.is_(None), Image.lease_until <= moment())
 
 
@@ -252,10 +252,10 @@ def _held_by(owner: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
 
 
 def _is_pending() -> ColumnElement[bool]:
-    """Of images that are looked up by their ids, and hidden from the index of those that are due.
+    """Whether images are pending, written so that PostgreSQL looks them up by id and not by the index of due images.
 
-    With statistics from before a backfill, PostgreSQL would rather read every pending image for each lease: beside
-    100,000 that takes 80 ms, and by their ids 10.
+    With statistics from before a backfill it would read every pending image for each lease: with 100,000 of them that
+    takes 80 ms, by id 10.
     """
     return Image.state.concat("") == "pending"
 
@@ -271,15 +271,16 @@ def _by_id(images: Sequence[NewImage]) -> dict[str, NewImage]:
     return found
 
 
-def _check_known(session: Session, given: dict[str, NewImage]) -> None:
-    known = select(Image.id, Image.account_id, Image.url, Image.policy).where(Image.id.in_(given))
+def _check_known(session: Session, given: dict[str, NewImage], options: dict[str, Any]) -> None:
+    columns = (Image.id, Image.account_id, Image.url, Image.policy)
+    known = select(*columns).where(Image.id.in_(given)).execution_options(**options)
     for row in session.execute(known) if given else ():
-        if row.account_id is not None and row.url is not None:  # whose it was is erased, and stays so
+        if row.account_id is not None and row.url is not None:  # an erased account stays erased
             _check_same(NewImage(row.id, row.account_id, row.url, row.policy), given[row.id])
 
 
 def _check_same(known: NewImage, image: NewImage) -> None:
-    """The same image twice is one image; another image under a known id is a mistake that must be heard of."""
+    """The same image twice is one image; another image under a known id is a mistake to report."""
     for name in ("account_id", "url", "policy"):
         if getattr(known, name) != getattr(image, name):
             raise ConflictError(f"image {image.id!r} is known with another {name}: an id stands for one photo")

@@ -12,11 +12,11 @@ import torch
 from tests.benchmarks import pictures
 from tests.benchmarks.measured import Measured, paired
 from trainer.detector.checkpoint import SHIPPED, file_sha256, load
-from trainer.distributed.cores import cores
-from trainer.fitting.embed import CPU_BATCH, Embedder, Source
 from trainer.detector.model import Detector
-from trainer.pixels.preprocess import decode
+from trainer.distributed.process import cores
 from trainer.distributed.ranks import Ranks
+from trainer.fitting.embed import CPU_BATCH, Embedder, Source
+from trainer.pixels.preprocess import decode
 
 PICTURES, ROUNDS = 32, 9
 

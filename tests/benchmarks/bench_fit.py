@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from tests.benchmarks.measured import Measured
-from trainer.detector.allocator import keep_memory
-from trainer.fitting.head import Labelled, fit_head
+from trainer.detector.runtime_shims import keep_memory
+from trainer.fitting.head import LabelledEmbeddings, fit_head
 from trainer.fitting.loop import Recipe
 from trainer.fitting.snapshot import Snapshot
 
@@ -24,7 +24,7 @@ def measure() -> list[Measured]:
             Path(folder) / "rows.npy", mode="w+", dtype=np.float32, shape=(ROWS, WIDTH)
         )
         embeddings[:] = np.random.default_rng(0).normal(size=(ROWS, WIDTH))
-        data = Labelled(embeddings, (torch.arange(ROWS) % 2).float())
+        data = LabelledEmbeddings(embeddings, (torch.arange(ROWS) % 2).float())
         warm_s, whole_s = _fit_s(data, Path(folder) / "a", 1), _fit_s(data, Path(folder) / "b", STEPS + 1)
     step_s = (whole_s - warm_s) / STEPS
     return [
@@ -33,7 +33,7 @@ def measure() -> list[Measured]:
     ]
 
 
-def _fit_s(data: Labelled, path: Path, steps: int) -> float:
+def _fit_s(data: LabelledEmbeddings, path: Path, steps: int) -> float:
     start = time.perf_counter()
     fit_head(data, Recipe(steps=steps), Snapshot(path, "benchmark"))
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""How long one upload waits for its score: on an idle worker, and beside others that come when they come."""
+"""How long one upload waits for its score: on an idle worker, and under load that arrives at random."""
 
 import random
 import time
@@ -22,7 +22,7 @@ _POLL_S = 0.05
 
 #: On the database's clock, so that looking costs nothing meanwhile.
 _LATENCIES = text(
-    "SELECT extract(epoch FROM changed_at - created_at) FROM images WHERE id = ANY(:ids) AND state = 'scored'"
+    "SELECT extract(epoch FROM changed_at - created_at) FROM unmask.images WHERE id = ANY(:ids) AND state = 'scored'"
 )
 
 

@@ -1,4 +1,4 @@
-"""Who is measured: a worker behind its queue, and the bare loop. Both wait, and cost nothing, while the other runs."""
+"""What is measured: a worker behind its queue, and the bare loop. Each one is stopped while the other runs."""
 
 import itertools
 import json
@@ -20,24 +20,25 @@ from db.work import images
 from tests.benchmarks.cost import Cost, cpu_s
 from tests.benchmarks.stand import PATIENCE_S, Stand
 from tests.chaos.workers import Worker
-from worker.client import enqueue, new_image, send
+from worker.broker.sender import send
+from worker.client import enqueue, new_image
 
 #: Images in flight, in a closed loop; and in a batch.
 IN_FLIGHT, BATCH = 32, 16
 #: How often the record is asked what is done: each time costs a millisecond of the cores that are measured.
 _POLL_S = 0.1
 
-_PENDING = text("SELECT id FROM images WHERE id = ANY(:ids) AND state = 'pending'")
-_INSERT = text("INSERT INTO images (id, account_id, url) VALUES (:id, 'bench', :url)")
-_FAILED = text("SELECT count(*) FROM images WHERE state = 'failed'")
+_PENDING = text("SELECT id FROM unmask.images WHERE id = ANY(:ids) AND state = 'pending'")
+_INSERT = text("INSERT INTO unmask.images (id, account_id, url) VALUES (:id, 'bench', :url)")
+_FAILED = text("SELECT count(*) FROM unmask.images WHERE state IN ('failed', 'unusable')")
 #: By the record's own times: it was asked later, and may have been idle since.
 _SINCE = text(
-    "SELECT extract(epoch FROM max(changed_at) - CAST(:begun AS timestamptz)) FROM images WHERE id = ANY(:ids)"
+    "SELECT extract(epoch FROM max(changed_at) - CAST(:begun AS timestamptz)) FROM unmask.images WHERE id = ANY(:ids)"
 )
 
 
 class Uploads:
-    """An upload flow: each photo a transaction and a message of its own, as `worker.client` sends it."""
+    """An upload flow: each photo a transaction of its own, as by `worker.client`."""
 
     def __init__(self, stand: Stand) -> None:
         self._database = stand.database
@@ -49,7 +50,7 @@ class Uploads:
             return enqueue(session, account_id="bench", url=next(self._urls))
 
     def row(self) -> str:
-        """Insert the next photo's row, and send no message; returns the image's id."""
+        """Insert the next photo's row as another language would; returns the image's id."""
         image_id = str(uuid.uuid4())
         with self._database.writing() as session:
             session.execute(_INSERT, {"id": image_id, "url": next(self._urls)})
@@ -59,7 +60,7 @@ class Uploads:
         """Upload so many in one transaction; returns their ids."""
         new = [new_image(account_id="bench", url=next(self._urls)) for _ in range(count)]
         with self._database.writing() as session:
-            ids = images.add(session, new, PATIENCE_S)
+            ids = images.add_images(session, new, PATIENCE_S)
         for start in range(0, count, per_message):
             send(ids[start : start + per_message])
         return set(ids)

@@ -1,4 +1,4 @@
-"""What work cost: the time it took, and the processor's time that the process took for it."""
+"""What work cost: wall time, and processor time of the process."""
 
 from dataclasses import dataclass
 from pathlib import Path

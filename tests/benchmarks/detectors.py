@@ -1,4 +1,4 @@
-"""Checkpoints with random weights: what they say means nothing, and takes as long as any."""
+"""Checkpoints with random weights: their scores mean nothing, and take as long as any."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import torch
 
 from tests.chaos.detector import HALF, card
 from trainer.detector.checkpoint import save
-from trainer.detector.model import HIDDEN, Detector, Head, build_backbone, embedding_size
+from trainer.detector.embedding import embedding_size
+from trainer.detector.model import HIDDEN, Detector, Head, build_backbone
 
 #: The paper's network; and the quickest of timm's test networks, beside which everything else is easy to see.
 FULL, TINY = "efficientnet_b1", "test_byobnet"

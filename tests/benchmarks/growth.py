@@ -1,15 +1,14 @@
-"""What grows with what: images a second with worker processes, and SQL's cost with the rows that are there already.
+"""What a lease and a record cost in PostgreSQL beside 10,000 to 10,000,000 older images with scores.
 
-    python -m tests.benchmarks.growth workers            # 1, 2 and 4 processes, a tiny network
-    python -m tests.benchmarks.growth rows               # 10,000 to 10,000,000 images with scores; 6 GB of disk
+    python -m tests.benchmarks.growth            # takes 6 GB of disk
+    python -m tests.benchmarks.growth --most 10000
 
-The network is tiny so that what is measured is the queue, the decoder and the record: with as many processes as cores,
-those are what images a second are bound by. Prints tables, and PostgreSQL's plans at the largest size.
+Prints a table of milliseconds an image, and PostgreSQL's plans at the largest size.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -20,55 +19,30 @@ from sqlalchemy import Integer, bindparam, event, text
 
 from db.models import versions
 from db.policy import scores
-from db.work import images
-from db.work.images import NewImage
 from db.policy.scores import Provenance, Scored
 from db.store.session import Database
-from tests.benchmarks import detectors
-from tests.benchmarks.contestants import Uploads
-from tests.benchmarks.stand import stand
+from db.work import images
+from db.work.images import NewImage
 from tests.chaos.databases import Postgres
 
-IMAGES, BATCH, BATCHES, WARM = 512, 16, 60, 20
+BATCH, BATCHES, WARM = 16, 60, 20
 
 FILL = (
     """
-    INSERT INTO images (id, account_id, url, state, attempts, created_at, changed_at, sha256)
+    INSERT INTO unmask.images (id, account_id, url, state, attempts, created_at, changed_at, sha256)
     SELECT 'old-' || n, 'account-' || n / 2, 'photos/' || n || '.jpg', 'scored', 1, at, at, repeat('f', 64)
     FROM (SELECT n, now() - random() * interval '90 days' AS at FROM generate_series(:first, :last) AS n) AS uploads
     """,
     """
-    INSERT INTO scores (image_id, version_id, score, engine, device)
+    INSERT INTO unmask.scores (image_id, version_id, score, engine, device)
     SELECT 'old-' || n, :version, power(random(), 3), 'eager-fp32', 'cuda:0' FROM generate_series(:first, :last) AS n
     """,
 )
 
 
-@click.group()
-def main() -> None:
-    """Measure one of the two."""
-
-
-@main.command()
-@click.option("--most", default=4, show_default=True)
-def workers(*, most: int) -> None:
-    """Images a second with 1, 2, 4, ... worker processes, each with one thread for its network."""
-    click.echo("| processes | images/s |\n|---|---|")
-    with stand(detectors.TINY) as place, ExitStack() as stack:
-        uploads, running = Uploads(place), 0
-        for count in _powers(2, 1, most):
-            while running < count:
-                stack.enter_context(place.worker(UNMASK_ENGINE="eager", OMP_NUM_THREADS="1"))
-                running += 1
-            uploads.closed_loop(IMAGES // 4)
-            start = time.perf_counter()
-            uploads.closed_loop(IMAGES)
-            click.echo(f"| {count} | {IMAGES / (time.perf_counter() - start):.1f} |")
-
-
-@main.command()
+@click.command()
 @click.option("--most", default=10_000_000, show_default=True)
-def rows(*, most: int) -> None:
+def main(*, most: int) -> None:
     """Milliseconds an image for its lease and its record, in batches of 16, beside so many older images."""
     with server() as database:
         version, filled = registered(database), 0
@@ -123,7 +97,9 @@ def _costs(database: Database, version: Provenance, size: int) -> tuple[float, f
 def _batch(database: Database, name: str) -> list[str]:
     ids = [f"new-{name}-{number}" for number in range(BATCH)]
     with database.writing() as session:
-        images.add(session, [NewImage(image_id, f"account-{image_id}", "photos/new.jpg") for image_id in ids], 3600.0)
+        images.add_images(
+            session, [NewImage(image_id, f"account-{image_id}", "photos/new.jpg") for image_id in ids], 3600.0
+        )
     return ids
 
 

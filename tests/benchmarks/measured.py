@@ -1,4 +1,4 @@
-"""What a benchmark found: a figure with its unit, and for paired rounds a ratio with its interval."""
+"""The result of a benchmark: a figure with its unit, and for paired rounds a ratio with its interval."""
 
 import json
 import math

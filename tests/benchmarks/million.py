@@ -1,4 +1,4 @@
-"""How much memory the fit of a million cached embeddings takes: they are read from files, and need not fit into it.
+"""How much memory the fit of a million cached embeddings takes: they are read from files and need not fit into memory.
 
 python -m tests.benchmarks.million                  # writes twice 5 GB to a temporary folder, or --folder
 python -m tests.benchmarks.million --rows 50000
@@ -16,9 +16,9 @@ import click
 import numpy as np
 import torch
 
-from trainer.detector.allocator import keep_memory
-from trainer.fitting.cache import Cache, key
-from trainer.fitting.head import Labelled, fit_head
+from trainer.detector.runtime_shims import keep_memory
+from trainer.fitting.cache import EmbeddingCache, embedding_key
+from trainer.fitting.head import LabelledEmbeddings, fit_head
 from trainer.fitting.loop import Recipe
 from trainer.fitting.snapshot import Snapshot
 
@@ -63,15 +63,17 @@ def main(rows: int, folder: Path | None) -> None:
 
 
 def _fit(folder: Path, rows: int) -> None:
-    cache = Cache(folder / "cache", ["benchmark"])
-    keys = [key(str(number), "") for number in range(rows)]
+    cache = EmbeddingCache(folder / "cache", ["benchmark"])
+    keys = [embedding_key(str(number), "") for number in range(rows)]
     random = np.random.default_rng(0)
     for start in range(0, rows, SEGMENT):
         part = keys[start : start + SEGMENT]
         cache.append(part, random.normal(size=(len(part), WIDTH)).astype(np.float32))
     embeddings = cache.gather(keys, folder / "rows.npy")
     labels = (torch.arange(rows) % 2).float()
-    fit_head(Labelled(embeddings, labels), Recipe(steps=STEPS, scale=True), Snapshot(folder / "state", "benchmark"))
+    fit_head(
+        LabelledEmbeddings(embeddings, labels), Recipe(steps=STEPS, scale=True), Snapshot(folder / "state", "benchmark")
+    )
 
 
 if __name__ == "__main__":

@@ -20,19 +20,19 @@ import torch
 from safetensors.torch import save_file
 
 from tests.benchmarks import pictures
-from trainer.distributed import ranks
-from trainer.distributed.cores import cores
-from trainer.fitting.embed import CPU_BATCH, CUDA_BATCH, Embedder, decoded, one_behind
-from trainer.runs.fit import new_detector, sources_of
-from trainer.fitting.head import Labelled, fit_head
-from trainer.data.intake import Intake
-from trainer.fitting.loop import Recipe
-from trainer.data.manifest import Example, read
+from trainer.data.manifest import Example, read_manifest
+from trainer.data.shortcut_guard import ShortcutOptions
 from trainer.detector.model import Detector, build_backbone
-from trainer.pixels.preprocess import SIZE
-from trainer.distributed.ranks import Ranks
-from trainer.fitting.snapshot import Snapshot
 from trainer.detector.weights import load_backbone
+from trainer.distributed import ranks
+from trainer.distributed.process import cores
+from trainer.distributed.ranks import Ranks
+from trainer.fitting.embed import CPU_BATCH, CUDA_BATCH, Embedder, copy_one_behind, decode_ahead
+from trainer.fitting.head import LabelledEmbeddings, fit_head
+from trainer.fitting.loop import Recipe
+from trainer.fitting.snapshot import Snapshot
+from trainer.pixels.preprocess import SIZE
+from trainer.runs.fit import new_detector, sources_of
 
 #: Batches by which decoding and the forward pass are measured alone.
 _ALONE = 20
@@ -59,16 +59,17 @@ class Clock:
 @click.option("--device", default="auto", show_default=True)
 def main(images: int, steps: int, backbone: str, device: str) -> None:
     """Time the paper's training on pictures made on the spot; JSON on stdout."""
-    with ranks.joined(device) as place, TemporaryDirectory() as folder:
+    with ranks.join_ranks(device) as place, TemporaryDirectory() as folder:
         clock = Clock()
         with clock.time("make pictures (not counted)"):
-            manifest, weights = _material(Path(folder), images, backbone)
+            manifest, weights = make_material(Path(folder), images, backbone)
         examples, detector = _train(manifest, weights, backbone, steps, place, clock)
         alone = _alone(detector, examples, place)
     click.echo(json.dumps(_told(clock, alone, images, place), indent=1))
 
 
-def _material(folder: Path, images: int, backbone: str) -> tuple[Path, Path]:
+def make_material(folder: Path, images: int, backbone: str) -> tuple[Path, Path]:
+    """A manifest of pictures and a backbone's weights, both made on the spot."""
     paths = pictures.make(folder / "pictures", images)
     rows = [f"{path},{'fake' if number % 2 else 'real'}" for number, path in enumerate(paths)]
     (folder / "manifest.csv").write_text("\n".join(["path,label", *rows]) + "\n")
@@ -81,9 +82,9 @@ def _train(
 ) -> tuple[list[Example], Detector]:
     """What ``fit`` does, stage by stage."""
     with clock.time("read and check the manifest"):
-        examples = read(path).split("train")
+        examples = read_manifest(path).split("train")
     with clock.time("look for shortcuts"):
-        Intake(accept_shortcut=True).check(examples)
+        ShortcutOptions(accept_shortcut=True).check(examples)
     with clock.time("load the backbone"):
         detector = new_detector(load_backbone(backbone, str(weights)), "last")
         embedder, sources = Embedder(detector, path.parent / "cache", place), sources_of(examples)
@@ -93,9 +94,9 @@ def _train(
         embeddings = embedder.gather(sources, path.parent / "rows.npy")
     labels = torch.tensor([float(example.fake) for example in examples]).to(place.device)
     with clock.time("fit"):
-        data, snapshot = Labelled(embeddings, labels), Snapshot(path.parent / "state", "benchmark")
-        _, losses = fit_head(data, Recipe(steps=steps), snapshot)
-        losses.cpu()  # CUDA has done when it can answer
+        data, snapshot = LabelledEmbeddings(embeddings, labels), Snapshot(path.parent / "state", "benchmark")
+        _, progress = fit_head(data, Recipe(steps=steps), snapshot)
+        progress.losses.cpu()  # CUDA has done when it can answer
     return examples, detector
 
 
@@ -105,11 +106,11 @@ def _alone(detector: Detector, examples: list[Example], place: Ranks) -> dict[st
     sources = sources_of(examples)[: _ALONE * batch]
     clock = Clock()
     with clock.time("decode"):
-        for _ in decoded(sources, batch):
+        for _ in decode_ahead(sources, batch):
             pass
     pixels = torch.zeros((batch, SIZE, SIZE, 3), dtype=torch.uint8, device=place.device)
     with torch.inference_mode(), clock.time("forward"):
-        passes = sum(1 for _ in one_behind(detector.embed(pixels) for _ in range(_ALONE)))
+        passes = sum(1 for _ in copy_one_behind(detector.embed(pixels) for _ in range(_ALONE)))
     return {"decode": len(sources) / clock.stages["decode"], "forward": passes * batch / clock.stages["forward"]}
 
 

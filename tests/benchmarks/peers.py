@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.benchmarks.cost import Cost
 from tests.chaos.broker import Broker
-from trainer.distributed.cores import cores
+from trainer.distributed.process import cores
 
 _SCRIPTS = Path(__file__).parents[3] / "shared" / "bench"
 #: The best first: by name in the scripts, and in the table.

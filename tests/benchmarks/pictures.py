@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainer.distributed.cores import cores
+from trainer.distributed.process import cores
 
 #: Pictures that differ in their pixels; the others differ from these in a comment, which every JPEG may carry.
 DISTINCT = 256

@@ -17,11 +17,11 @@ from tests.chaos.broker import Broker
 from tests.chaos.databases import Postgres
 from tests.chaos.workers import Worker
 from tests.chaos.world import unmask
-from worker.celery import app
+from worker.broker.app import app
 
 #: Photos as phones send them: another one each time, before they come round again.
 PHOTOS, PHOTO_SIZE = 64, (1600, 1200)
-#: Whatever takes longer will never happen, on however busy a machine.
+#: The longest wait for anything, on a machine however busy.
 PATIENCE_S = 300.0
 
 _ROOT = Path(__file__).parents[2]

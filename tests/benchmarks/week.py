@@ -1,4 +1,4 @@
-"""A week in the life of a big record: uploads, scores, decisions and retention, day after day, beside millions of rows.
+"""A week of a big record: uploads, scores, decisions and retention, day after day, beside millions of rows.
 
     python -m tests.benchmarks.week                        # ten million images; 8 GB of disk, half an hour
     python -m tests.benchmarks.week --images 100000        # to try it
@@ -17,15 +17,15 @@ import click
 from sqlalchemy import Integer, Row, bindparam, select, text
 
 from db.policy import scores, thresholds
+from db.policy.scores import Provenance, Scored
 from db.privacy import retention
-from db.review import reviews
-from db.work import images
-from db.work.images import NewImage
 from db.privacy.retention import RetentionSettings
+from db.review import reviews
 from db.review.reviews import Decision
 from db.schema import Case
-from db.policy.scores import Provenance, Scored
 from db.store.session import Database
+from db.work import images
+from db.work.images import NewImage
 from tests.benchmarks.growth import registered, server
 
 DAYS, KEPT_DAYS, KNOWN_DAYS = 7, 50, 30
@@ -37,7 +37,8 @@ HEAD = "| day | add | lease | record | decide | erase | delete | GB | dead rows 
 
 FILL = (
     """
-    INSERT INTO images (id, account_id, url, state, attempts, created_at, changed_at, sha256, bytes, width, height)
+    INSERT INTO unmask.images
+        (id, account_id, url, state, attempts, created_at, changed_at, sha256, bytes, width, height)
     SELECT 'old-' || n, CASE WHEN known THEN 'account-' || n / 2 END, CASE WHEN known THEN 'photos/' || n || '.jpg' END,
         'scored', 1, at, at, repeat('f', 64), 200000, 1600, 1200
     FROM (
@@ -47,8 +48,8 @@ FILL = (
     ) AS uploads
     """,
     """
-    INSERT INTO scores (image_id, version_id, score, engine, device, created_at)
-    SELECT id, :version, power(random(), 3), 'eager-fp32', 'cuda:0', created_at FROM images
+    INSERT INTO unmask.scores (image_id, version_id, score, engine, device, created_at)
+    SELECT id, :version, power(random(), 3), 'eager-fp32', 'cuda:0', created_at FROM unmask.images
     """,
 )
 _SIZES = text(
@@ -101,7 +102,11 @@ def _day(database: Database, made_by: Provenance, day: int, count: int) -> Itera
     yield 1000 * _timed(lambda: _decide(database, open_cases)) / max(1, len(open_cases))
     for periods in ({"keep_accounts_days": KNOWN_DAYS - day}, {"keep_scores_days": KEPT_DAYS - day}):
         start = time.perf_counter()
-        done = sum(retention.run(database, RetentionSettings(database_url="", **periods)).values())
+        done = sum(
+            retention.apply_retention(
+                database, RetentionSettings(database_url="sqlite:///unmask.db", **periods)
+            ).values()
+        )
         yield 1000 * (time.perf_counter() - start) / max(1, done)
 
 
@@ -113,7 +118,7 @@ def _in_batches(ids: Sequence[str], size: int, work: Callable[[Sequence[str]], N
 def _add(database: Database, ids: Sequence[str]) -> None:
     new = [NewImage(image_id, f"account-{image_id}", "photos/new.jpg") for image_id in ids]
     with database.writing() as session:
-        images.add(session, new, 3600.0)
+        images.add_images(session, new, 3600.0)
 
 
 def _lease(database: Database, ids: Sequence[str]) -> None:
@@ -138,7 +143,7 @@ def _open(database: Database) -> Sequence[Row[int, int]]:
 def _decide(database: Database, found: Sequence[Row[int, int]]) -> None:
     for case_id, case_version in found:
         with database.writing() as session:
-            reviews.decide(session, Decision(case_id, case_version, "bench", "confirmed"))
+            reviews.decide_case(session, Decision(case_id, case_version, "bench", "confirmed"))
 
 
 def _sizes(database: Database) -> str:

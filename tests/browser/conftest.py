@@ -17,11 +17,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from db.access import people, sign_ins
 from db.models import versions
 from db.policy import scores, thresholds
+from db.policy.scores import Provenance, Scored
+from db.schema import Preview
+from db.store.session import Database
 from db.work import images
 from db.work.images import NewImage
-from db.schema import Preview
-from db.policy.scores import Provenance, Scored
-from db.store.session import Database
 
 PASSWORD = "correct horse battery"  # noqa: S105 - nobody's
 PATIENCE_S = 60
@@ -55,7 +55,7 @@ def record(tmp_path: Path) -> Iterator[Database]:
         version = versions.register(session, "m", "1" * 64, "unmask-1", card)
         thresholds.set_value(session, version.id, "default", 0.8, "pat", "")
         for name, role in {"pat": "reviewer", "sam": "reviewer", "lee": "lead", "cyn": "auditor"}.items():
-            people.add(session, name, role, PASSWORD)
+            people.add_person(session, name, role, PASSWORD)
     yield database
     database.close()
 
@@ -76,7 +76,7 @@ def flag(record: Database, jpeg: bytes) -> Callable[..., None]:
 
     def raise_flags(account: str, *ids: str, score: float = 0.85) -> None:
         with record.writing() as session:
-            images.add(session, [NewImage(image_id, account, f"{image_id}.jpg") for image_id in ids], -60)
+            images.add_images(session, [NewImage(image_id, account, f"{image_id}.jpg") for image_id in ids], -60)
             found = [Scored(image_id, "default", score, "f" * 64, 1000, 640, 480) for image_id in ids]
             scores.record(session, found, Provenance(1, "eager-fp32", "cpu"))
             session.add_all(Preview(image_id=image_id, kind="photo", picture=jpeg) for image_id in ids)
@@ -93,7 +93,7 @@ def console(record: Database) -> Iterator[str]:
     environ = os.environ | {"UNMASK_DATABASE_URL": str(record.url), "UNMASK_BLIND_SHARE": "0"}
     command = [sys.executable, "-m", "worker", "console", "--port", str(port)]
     process = subprocess.Popen(command, env=environ, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
-    _wait_for(process, port)
+    wait_for(process, port)
     yield f"http://127.0.0.1:{port}"
     process.terminate()
     _, said = process.communicate(timeout=PATIENCE_S)
@@ -116,7 +116,7 @@ def visit(chromium: Browser, console: str, record: Database) -> Iterator[Callabl
         page.on("dialog", lambda dialog: wrong.append(f"dialog {dialog.message}"))
         if name is not None:
             with record.writing() as session:
-                token = sign_ins.make_link(session, people.named(session, name))
+                token = sign_ins.make_link(session, people.get_by_name(session, name))
             page.goto(f"/link/{token}")
             page.get_by_role("button", name="Sign in").click()
             page.wait_for_url(f"{console}/")
@@ -129,11 +129,12 @@ def visit(chromium: Browser, console: str, record: Database) -> Iterator[Callabl
 
 
 def _is_wrong(text: str) -> bool:
-    """Refusals are logged by the browser itself, and are what some tests are about."""
-    return "the server responded with a status of" not in text
+    """Refusals and lost connections are logged by the browser itself, and are what some tests are about."""
+    return "Failed to load resource" not in text
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+def wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a console answers; fails with what it said."""
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until and process.poll() is None:
         with socket.socket() as trial:

@@ -1,6 +1,5 @@
-"""A lead's work in a browser: how it goes, a threshold previewed and set; and cases of one face, decided together."""
+"""A lead's work in a browser: how it goes, a threshold previewed and set."""
 
-import re
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +7,6 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
 from db.policy import thresholds
-from db.review import lookalikes
 from db.schema import Case
 from db.store.session import Database
 
@@ -29,36 +27,15 @@ def test_a_lead_sees_how_it_goes_and_sets_a_threshold(record: Database, visit: V
     page = visit("lee")
     page.get_by_role("link", name="Overview").click()
     expect(page.get_by_role("heading", name="Open cases by age")).to_be_visible()
-    expect(page.get_by_text("Nothing is known yet")).to_be_visible()
+    expect(page.get_by_text("No results yet")).to_be_visible()
     page.get_by_role("link", name="Preview and set").click()
-    page.get_by_label("or from this score on").fill("0.9")
+    page.get_by_label("or flag from this score").fill("0.9")
     page.get_by_role("button", name="Preview").click()
     expect(page.get_by_text("It opens 0 cases and withdraws 1")).to_be_visible()
     assert states(record) == ["open", "open"]
-    page.get_by_label("Why").fill("too many")
-    page.get_by_role("button", name="Set it").click()
+    page.get_by_label("Reason").fill("too many")
+    page.get_by_role("button", name="Set threshold").click()
     expect(page.get_by_role("cell", name="too many")).to_be_visible()
     assert states(record) == ["withdrawn", "open"]
     with record.reading() as session:
-        assert [(row.value, row.author) for row in thresholds.latest(session, 1)] == [(0.9, "lee")]
-
-
-def test_cases_with_one_face_are_decided_together(record: Database, visit: Visit, flag: Flag) -> None:
-    for account, photo in (("ada", "a"), ("bea", "b"), ("cyd", "c")):
-        flag(account, photo)
-    with record.writing() as session:
-        lookalikes.keep(session, dict.fromkeys("abc", bytes(64)))
-    page = visit("pat")
-    page.goto("/cases/1")
-    card = page.locator("#alike")
-    card.get_by_label("Decide case 3 with this one").check()
-    card.get_by_label("How many cases").fill("3")
-    card.get_by_role("button", name="All AI").click()
-    expect(page.get_by_text("repeat the number")).to_be_visible()
-    assert states(record) == ["open"] * 3
-    page.goto("/cases/1")
-    card.get_by_label("Decide case 3 with this one").check()
-    card.get_by_label("How many cases").fill("2")
-    card.get_by_role("button", name="All AI").click()
-    page.wait_for_url(re.compile(r"/cases/2\?decided=1"))
-    assert states(record) == ["confirmed", "open", "confirmed"]
+        assert [(row.value, row.author) for row in thresholds.in_effect(session, 1)] == [(0.9, "lee")]

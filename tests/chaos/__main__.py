@@ -1,4 +1,4 @@
-"""``make chaos [SEED=n]``: every fault, on PostgreSQL and SQLite; a table on stdout, and exit status 1 for any loss."""
+"""``make chaos [SEED=n]`` runs every fault on PostgreSQL and SQLite, prints a table, and exits 1 for any loss."""
 
 import random
 import signal
@@ -13,16 +13,24 @@ from tests.chaos.run import Row, run, table
 
 
 @click.command()
-@click.option("--seed", type=int, help="Of an earlier run, to have it again; by chance when not given.")
-@click.option("--quick", is_flag=True, help="The two-minute version that `make test` runs.")
-@click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Workers side by side.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Keep everything here, the workers' logs above all.")
-@click.option("--only", default="", help="Faults whose name matches this (a regular expression).")
-@click.option("--on", "kinds", multiple=True, type=click.Choice(["postgresql", "sqlite"]), help="Both, unless given.")
+@click.option("--seed", type=int, help="Seed of an earlier run, to repeat it; random by default.")
+@click.option("--quick", is_flag=True, help="Run the two-minute version that `make test-all` runs.")
+@click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Number of workers.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Keep all files here, among them the logs of the workers."
+)
+@click.option("--only", default="", help="Run only faults whose name matches this regular expression.")
+@click.option(
+    "--on",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["postgresql", "sqlite"]),
+    help="Database to run on; both by default.",
+)
 def chaos(
     *, seed: int | None, quick: bool, workers: int, folder: Path | None, only: str, kinds: tuple[str, ...]
 ) -> None:
-    """Harm the whole system in every way that we know, and see that nothing is lost and nothing is scored twice."""
+    """Disturb every part in every known way and check that no image is lost and none is scored twice."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {seed}", err=True)

@@ -25,13 +25,13 @@ class Broker:
         self.start()
 
     def start(self) -> None:
-        """With whatever lies in the append-only file."""
+        """Start it with the contents of the append-only file."""
         self._server = ValkeyServer(port=self._port, data_dir=self._folder, save="", appendonly="yes")
         self._server.start(timeout=60)
         self._pid = int(self.client.info("server")["process_id"])
 
     def kill(self) -> None:
-        """SIGKILL: what was not yet on disk is gone."""
+        """SIGKILL: the server loses what is not yet on disk."""
         self._server.terminate()
 
     def forget(self) -> None:
@@ -39,7 +39,7 @@ class Broker:
         shutil.rmtree(self._folder / "appendonlydir")
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay, and nothing answers."""
+        """SIGSTOP: connections stay open and nothing answers."""
         os.kill(self._pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -47,7 +47,7 @@ class Broker:
         os.kill(self._pid, signal.SIGCONT)
 
     def messages(self) -> int:
-        """How many wait or are in hand."""
+        """How many messages wait or are being processed."""
         return int(self.client.llen(QUEUE)) + int(self.client.hlen(UNACKED))
 
     def left(self) -> str:
@@ -56,7 +56,7 @@ class Broker:
         return f"{waiting} waiting, {int(self.client.hlen(UNACKED))} in hand, {index} of them known to come again"
 
     def close(self) -> None:
-        """For good."""
+        """Stop it for good."""
         self.client.close()
         self._server.terminate()
 

@@ -49,21 +49,21 @@ def _freeze(world: World) -> None:
 
 
 def _fill(world: World) -> None:
-    """Out of memory: it reads and answers, and takes nothing more."""
+    """Run out of memory: it answers reads and refuses writes."""
     world.broker.client.config_set("maxmemory", 1)
     world.pause(3.0)
     world.broker.client.config_set("maxmemory", 0)
 
 
 def _demote(world: World) -> None:
-    """A failover that nobody heard of: it is a replica now, and read-only."""
+    """Make it a read-only replica, as after a failover that clients did not notice."""
     world.broker.client.execute_command("REPLICAOF", "127.0.0.1", "1")
     world.pause(3.0)
     world.broker.client.execute_command("REPLICAOF", "NO", "ONE")
 
 
 def _echo(world: World) -> None:
-    """Each message four times."""
+    """Send each message four times."""
     world.load(STEADY, echo=3)
     world.pause(3.0)
 

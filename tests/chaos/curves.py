@@ -1,4 +1,4 @@
-"""What grows, or should not: of workers, servers and what waits, over time, as a plot."""
+"""Curves over time of what must not grow (memory, connections, keys, waiting images), and their plot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from sqlalchemy import text
 
 from tests.chaos.world import World
-from trainer.report.plots.look import COLOURS, FAINT, REAL, png, styled
+from trainer.report.plots.style import COLOURS, FAINT, REAL, png, styled
 
 _CONNECTIONS = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
 #: Panels, and the curves of each.
@@ -23,13 +23,13 @@ PANELS = (
 
 @dataclass(slots=True)
 class Curves:
-    """Seconds from the start, and what there was then; of the workers, the largest."""
+    """Samples by seconds from the start; of the workers, the largest."""
 
     seconds: list[float] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, made: World, seconds: float) -> None:
-        """Look at everything once; raises where something is away, and then adds nothing."""
+        """Take one sample; raises when a server is away, and then adds nothing."""
         pids = [worker.process.pid for worker in list(made.pool.workers)]
         waiting = made.pending()
         with made.database.reading() as session:
@@ -70,7 +70,7 @@ def _figure(curves: Curves, strikes: Sequence[tuple[float, str]]) -> Figure:
 
 
 def draw(curves: Curves, strikes: Sequence[tuple[float, str]]) -> bytes:
-    """A PNG: a panel below the other, a line for each fault."""
+    """Write a PNG: one panel below the other, and a vertical line for each fault."""
     return png(_figure(curves, strikes))
 
 

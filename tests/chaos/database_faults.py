@@ -90,7 +90,7 @@ def _fill_disk(world: World) -> None:
         world.pause(4.0)
 
 
-#: How a worker ends that starts just then: its supervisor tries again.
+#: Exit status of a worker that starts at that moment; its supervisor tries again.
 REFUSED = frozenset({2})
 RESTART = Fault("PostgreSQL: restart", _restart, 3, 1, excused=REFUSED)
 CRASH = Fault("PostgreSQL: crash", _crash, 3, excused=REFUSED)

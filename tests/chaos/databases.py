@@ -33,7 +33,7 @@ class Postgres:
         subprocess.run(command, user=self._server.system_user, stdout=subprocess.DEVNULL, check=True)
 
     def start(self) -> None:
-        """Again, at the same URL."""
+        """Start it again, at the same URL."""
         for _ in range(_STARTS):
             with suppress(subprocess.SubprocessError):
                 self._server.ensure_postgres_running()
@@ -42,7 +42,7 @@ class Postgres:
             raise RuntimeError(f"PostgreSQL came back at {self._server.get_uri()}, not at {self.url}")
 
     def close(self) -> None:
-        """For good."""
+        """Stop it for good."""
         self._server.cleanup()
 
 
@@ -59,7 +59,7 @@ class Sqlite:
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
-        """Not a byte is left while the block runs."""
+        """Fill the disk while the block runs."""
         ballast = self.folder / "ballast"
         try:
             _fill(ballast)
@@ -68,7 +68,7 @@ class Sqlite:
             ballast.unlink()
 
     def close(self) -> None:
-        """For good."""
+        """Stop it for good."""
         for _ in range(_STARTS if self.has_own_disk else 0):
             if subprocess.run(["umount", str(self.folder)], check=False).returncode == 0:
                 break

@@ -6,16 +6,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trainer.detector.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
+from trainer.detector.card import BackboneCard, Card, DataCard, HeadCard, Reference, TrainingCard
 from trainer.detector.checkpoint import save
-from trainer.detector.model import Detector, Head, build_backbone, embedding_size, trainable_parameters
+from trainer.detector.embedding import embedding_size
+from trainer.detector.model import Detector, Head, build_backbone, count_trainable_parameters
+from trainer.detector.weights import weights_sha256
 from trainer.pixels.preprocess import FINGERPRINT, SIZE, Pixels, decode
-from trainer.detector.weights import digest
 from worker.inference.scorer import Scorer
 
 #: The quickest of timm's test networks at 512×512 pixels: 14 ms an image on one core.
 BACKBONE = "test_byobnet"
 _HIDDEN = 16
+#: Scores of real photos in its card, spread evenly: so a promotion can carry thresholds, at nearly their value.
+_REALS = 10_000
 HALF = (0.5, 0.5, 0.5)
 #: How far the logits of the pictures lie apart: far enough that a score of another picture is noticed.
 _SPREAD = 1.5
@@ -28,7 +31,8 @@ def make(path: Path, pictures: dict[str, bytes], seed: int) -> dict[str, float]:
     detector = Detector(backbone, Head(embedding_size(backbone), _HIDDEN, 0.0), HALF, HALF).eval()
     pixels = {name: decode(data).pixels for name, data in pictures.items()}
     _spread(detector, list(pixels.values()))
-    save(detector, card(detector, "chaos", BACKBONE, _HIDDEN), path)
+    reals = Reference(name="chaos", scores=[number / _REALS for number in range(_REALS + 1)])
+    save(detector, card(detector, "chaos", BACKBONE, _HIDDEN).model_copy(update={"reference": reals}), path)
     scorer = Scorer.open(path, "cpu", engine="eager")
     return {name: scorer.score([each])[0] for name, each in pixels.items()}
 
@@ -56,13 +60,13 @@ def card(detector: Detector, name: str, backbone: str, hidden: int) -> Card:
         backbone=BackboneCard(
             name=backbone,
             weights="random",
-            sha256=digest(detector.backbone),
+            sha256=weights_sha256(detector.backbone),
             embedding_size=embedding_size(detector.backbone),
             mean=HALF,
             std=HALF,
             included=True,
         ),
-        head=HeadCard(hidden=hidden, dropout=0.0, parameters=trainable_parameters(detector)),
+        head=HeadCard(hidden=hidden, dropout=0.0, parameters=count_trainable_parameters(detector)),
         training=TrainingCard(
             steps=0, batch=1, learning_rate=1.0, optimizer="none", loss="none", seed=0, final_loss=0.0
         ),

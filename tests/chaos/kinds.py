@@ -19,7 +19,7 @@ class Upload:
         return cls(kind, picture)
 
     def new_id(self) -> str:
-        """An id that nobody has used."""
+        """A new id."""
         return f"{self.kind}.{self.picture}.{uuid.uuid4().hex[:16]}"
 
 
@@ -36,13 +36,15 @@ REASONS: Mapping[str, str | None] = {
     "moved": "host_not_allowed",
     "endless": "too_many_bytes",
     "busy": "http_status",
-    "short": "connection",
+    "short": "content_length",
     "reset": "connection",
     "stall": "timeout",
     "dribble": "timeout",
     "killer": "decoder_killed",
     "hog": "decoder_memory",
     "sleeper": "decoder_timeout",
+    "odd": "odd_row",
+    "old": None,
 }
 
 #: Kinds and their weights: what comes in all the time, and what single faults send.

@@ -4,7 +4,7 @@ from tests.chaos.fault import Fault
 from tests.chaos.kinds import LYING, SERVED, SLOW, poisoned
 from tests.chaos.worker_faults import KILLED
 from tests.chaos.world import World
-from worker.lifecycle.ending import BROKEN
+from worker.lifecycle.shutdown import BROKEN
 
 
 def _go_on(world: World) -> None:
@@ -20,7 +20,7 @@ def _away(world: World) -> None:
 
 
 def _poison(kind: str, world: World) -> None:
-    """At least one such picture, among others."""
+    """Upload at least one such picture among others."""
 
     def poisonous() -> int:
         return sum(image_id.startswith(f"{kind}.") for image_id in tuple(world.uploads.committed))

@@ -38,7 +38,7 @@ class PhotoHost(ThreadingHTTPServer):
 
 @contextmanager
 def photo_host(pictures: Pictures) -> Iterator[PhotoHost]:
-    """A running one."""
+    """A server that runs."""
     host = PhotoHost(pictures)
     thread = threading.Thread(target=host.serve_forever, name="photo host", daemon=True)
     thread.start()
@@ -134,7 +134,7 @@ def _dribble(handler: _Handler, data: bytes) -> None:
 
 
 def _reset(handler: _Handler, _data: bytes) -> None:
-    """Closes with what is called an RST: no goodbye."""
+    """Closes with a TCP reset."""
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.connection.close()
 

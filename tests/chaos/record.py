@@ -1,4 +1,4 @@
-"""What the record says after a fault: nothing lost, nothing twice, and every verdict the one that it must be."""
+"""Checks the record after a fault: nothing lost, nothing scored twice, and every score and reason the right one."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -22,7 +22,7 @@ _Row = Any
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """How many images there are, how many were taken in hand more than once, and what is not as it must be."""
+    """How many images there are, how many were leased more than once, and which are wrong."""
 
     images: int
     again: int
@@ -31,7 +31,7 @@ class Findings:
     wrong: frozenset[str]
 
     def since(self, earlier: Self) -> "Findings":
-        """What is new."""
+        """The problems that are new."""
         return Findings(
             self.images - earlier.images,
             self.again - earlier.again,
@@ -90,7 +90,7 @@ def _loss(row: _Row, scores: Mapping[str, float]) -> str | None:
 def _mistake(
     row: _Row, scores: Mapping[str, float], flagged: AbstractSet[str], expected: Mapping[str, float]
 ) -> str | None:
-    """Another score, flag or reason than it must have, or somebody's hand still on it."""
+    """Images with another score, flag or reason than they must have, or with a lease that is left."""
     upload = Upload.of(row.id)
     reason, must = REASONS[upload.kind], expected[upload.picture]
     if row.state != "pending" and row.lease_owner is not None:

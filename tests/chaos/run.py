@@ -1,4 +1,4 @@
-"""A run: fault after fault, each followed by a drain and by a look at the record."""
+"""A run: it strikes one fault after another, drains the queue after each, and checks the record."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a fault did."""
+    """What a fault caused: counts of the record after it."""
 
     database: str
     fault: str
@@ -34,12 +34,12 @@ class Row:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing lost, nothing twice, nothing wrong."""
+        """Whether nothing was lost, nothing scored twice and nothing wrong."""
         return not (self.lost or self.duplicated or self.wrong)
 
 
 def run(kind: str, seed: int, folder: Path, *, quick: bool, workers: int, only: str = "") -> Iterator[Row]:
-    """All faults on one database, or those whose name matches ``only``; logs and all else lie in ``folder``."""
+    """Run all faults on one database, or those whose name matches ``only``; ``folder`` gets all files and logs."""
     chosen = [(fault, times) for fault, times in plan(kind, seed, quick=quick) if re.search(only, fault.name)]
     if not chosen:
         return
@@ -53,7 +53,7 @@ def run(kind: str, seed: int, folder: Path, *, quick: bool, workers: int, only: 
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown."""
+    """The rows as a Markdown table."""
     lines = [
         "| fault | on | times | images | tried again | lost | duplicated | wrong | seconds to drain |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -71,7 +71,7 @@ def _is_possible(fault: Fault, made: World) -> bool:
 
 
 def _suffer(made: World, database: str, fault: Fault, times: int) -> Row:
-    """Load, strikes, drain, and what the record says."""
+    """Put load on, strike, drain, and check the record."""
     start, made.uploads.slowest_s = time.monotonic(), 0.0
     made.pool.excused = fault.excused
     deaths = made.pool.ends.total()
@@ -91,7 +91,7 @@ def _suffer(made: World, database: str, fault: Fault, times: int) -> Row:
 
 
 def _limit_deaths(made: World, fault: Fault, deaths: int) -> None:
-    """One poison image costs at most ``MAX_ATTEMPTS`` restarts."""
+    """Check that one poison image costs at most ``MAX_ATTEMPTS`` restarts."""
     poison = sum(image_id.startswith(("killer.", "hog.", "sleeper.")) for image_id in made.uploads.committed)
     limit = poison * MAX_ATTEMPTS
     if fault.name.startswith("photo:") and deaths > limit:
@@ -99,7 +99,7 @@ def _limit_deaths(made: World, fault: Fault, deaths: int) -> None:
 
 
 def _end(made: World, database: str) -> Row:
-    """All workers stop in order, and nothing is left in Valkey."""
+    """Check that all workers stop in order and leave no message in Valkey."""
     made.a_ready_worker()  # the last fault may have left none, and nobody else takes what is left
     start = time.monotonic()
     _wait_for(lambda: made.broker.messages() == 0, made)

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.chaos import broker_faults as broker
+from tests.chaos import command_faults as commands
 from tests.chaos import database_faults as database
 from tests.chaos import photo_faults as photos
+from tests.chaos import row_faults as rows
 from tests.chaos import upload_faults as uploads
 from tests.chaos import worker_faults as workers
 from tests.chaos.fault import Fault
@@ -47,6 +49,10 @@ FAULTS: dict[str, Sequence[Fault]] = {
         photos.HOG,
         photos.SLEEPER,
         uploads.KILL,
+        rows.ODD,
+        commands.RETENTION,
+        commands.RESCORE,
+        commands.PROMOTE,
     ),
     "sqlite": (
         replace(workers.KILL, times=55, quick_times=1),
@@ -58,12 +64,16 @@ FAULTS: dict[str, Sequence[Fault]] = {
         database.LOCK,
         database.LOCK_LONG,
         database.FILL_DISK,
+        rows.ODD,
+        replace(commands.RETENTION, times=2, quick_times=0),
+        replace(commands.RESCORE, times=1, quick_times=0),
+        replace(commands.PROMOTE, times=1, quick_times=0),
     ),
 }
 
 
 def plan(kind: str, seed: int, *, quick: bool) -> list[tuple[Fault, int]]:
-    """Each fault and its times, in the seed's order."""
+    """Each fault and how often it strikes, in the order of the seed."""
     chosen = [(fault, fault.quick_times if quick else fault.times) for fault in FAULTS[kind]]
     chosen = [(fault, times) for fault, times in chosen if times]
     random.Random(f"{seed} {kind} order").shuffle(chosen)

@@ -1,4 +1,4 @@
-"""``make soak [SEED=n]``: 50,000 images through two workers; memory, files, keys and connections must stay flat.
+"""``make soak [SEED=n]`` scores 50,000 images with two workers; memory, files, keys and connections must not grow.
 
 About a quarter of an hour on two quiet cores. Prints the curves as a table; exit status 1 when one of them grows, or
 when an image has not what it must have.
@@ -38,7 +38,7 @@ _SLACK = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How large everything is after so many images; of the workers, the largest."""
+    """Every size after this many images; of the workers, the largest."""
 
     images: int
     seconds: float
@@ -51,10 +51,10 @@ class Sample:
 
 
 @click.command()
-@click.option("--seed", type=int, help="Of an earlier run, to have it again.")
+@click.option("--seed", type=int, help="Seed of an earlier run, to repeat it.")
 @click.option("--images", type=click.IntRange(_SAMPLES), default=50_000, show_default=True)
 def soak(*, seed: int | None, images: int) -> None:
-    """Many images, and nothing grows."""
+    """Score many images and check that nothing grows."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {seed}", err=True)
@@ -74,7 +74,7 @@ def soak(*, seed: int | None, images: int) -> None:
 
 
 def _run(made: World, images: int) -> list[Sample]:
-    """A sample each time that another fortieth is done."""
+    """Take a sample after each fortieth of the images."""
     made.load(STEADY, _BACKLOG)
     made.until(lambda: len(made.pool.ready()) == _WORKERS, "all workers are ready")
     start, samples = time.monotonic(), []

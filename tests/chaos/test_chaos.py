@@ -1,4 +1,4 @@
-"""Whatever dies, nothing is lost and nothing is scored twice: the short version of ``make chaos``."""
+"""Whatever is killed, no image is lost and none is scored twice: the short version of ``make chaos``."""
 
 from pathlib import Path
 

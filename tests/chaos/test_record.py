@@ -1,4 +1,4 @@
-"""A suite that sees no loss must be able to see one."""
+"""The suite finds a loss where there is one."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from db.models import versions
 from db.policy import scores, thresholds
+from db.policy.scores import Provenance, Scored
+from db.schema import Case, Flag, Image, Score
+from db.store.session import Database
 from db.work import images
 from db.work.images import Failure, NewImage
-from db.schema import Case, Flag, Image, Score
-from db.policy.scores import Provenance, Scored
-from db.store.session import Database
 from tests.chaos.record import Findings, look
 
 GOOD, HALF = "served.p0.1", "half.p1.2"
@@ -29,10 +29,10 @@ def database(tmp_path: Path) -> Iterator[Database]:
     with database.writing() as session:
         version = versions.register(session, "chaos", "1" * 64, "unmask-1", {})
         thresholds.set_value(session, version.id, "default", 0.5, "test", "")
-        images.add(session, [NewImage(GOOD, "a", "p0.jpg"), NewImage(HALF, "a", "http://x/half")], 0)
+        images.add_images(session, [NewImage(GOOD, "a", "p0.jpg"), NewImage(HALF, "a", "http://x/half")], 0)
         images.lease(session, [GOOD, HALF], "worker", 60)
         scores.record(session, [Scored(GOOD, "default", 0.9, "f" * 64, 1, 16, 16)], Provenance(version.id, "e", "cpu"))
-        images.put_back(session, [Failure(HALF, "truncated", "")], "worker")
+        images.record_failures(session, [Failure(HALF, "truncated", "")], "worker")
     yield database
     database.close()
 

@@ -1,4 +1,4 @@
-"""An upload flow as a process of its own: commits images for ever, and says which; it may be killed at any moment.
+"""An upload flow as a process of its own: it commits images and names each one; it may be killed at any moment.
 
 Reads lines: ``{"mix": {kind: weight}, ...}`` makes it upload, ``halt`` makes it answer ``halted`` and wait.
 Writes the id of each image whose commit returned, and ``took S``: how long the upload flow waited for that.
@@ -13,18 +13,20 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Column, MetaData, String, Table, insert
 from sqlalchemy.orm import Session
 
-from db.work import images
 from db.errors import DbError
-from db.store.session import Database
 from db.settings import DatabaseSettings
+from db.store.session import Database
+from db.work import images
 from tests.chaos.kinds import Upload, url_of
 from tests.chaos.pictures import COUNT
-from worker.client import enqueue, send
+from worker.broker.sender import send
+from worker.client import enqueue
 
-_INSERT = text("INSERT INTO images (id, account_id, url, policy) VALUES (:id, :account_id, :url, :policy)")
+#: As an application sees the table: no defaults of ours.
+_IMAGES = Table("images", MetaData(), *(Column(name, String) for name in ("id", "account_id", "url", "policy")))
 _ACCOUNTS = 20
 _POLICIES = ("default", "strict")
 
@@ -49,7 +51,7 @@ class Uploader:
     def upload(self, task: Task) -> None:
         """One transaction, unless enough images wait; an outage of the database is the caller's to see."""
         with self._database.reading() as session:
-            waiting = images.counts(session)["pending"]
+            waiting = images.count_images(session)["pending"]
         if waiting >= task.backlog:
             time.sleep(0.05)
             return
@@ -73,14 +75,14 @@ class Uploader:
 
     def _add(self, session: Session, new: list[dict[str, Any]]) -> None:
         if self._random.random() < 0.2:
-            session.execute(_INSERT, new)
+            session.execute(insert(_IMAGES), new)
             return
         for image in new:
             enqueue(session, image_id=image["id"], **{key: image[key] for key in ("account_id", "url", "policy")})
 
 
 def main() -> None:
-    """Until standard input ends."""
+    """Run until standard input ends."""
     uploader, task = Uploader(int(sys.argv[1])), None
     with open(0, "rb", buffering=0) as orders:  # what a buffer holds, select does not see
         while True:

@@ -1,4 +1,4 @@
-"""The upload flow's process from outside: started, told what to upload, killed; and what it committed."""
+"""Starts, directs and kills the process of the upload flow, and knows what it committed."""
 
 import json
 import subprocess
@@ -28,12 +28,12 @@ class Uploads:
         self._start()
 
     def go(self, mix: Mix, backlog: int, echo: int = 0) -> None:
-        """Upload from now on."""
+        """Start uploading."""
         self._task = json.dumps({"mix": dict(mix), "backlog": backlog, "echo": echo})
         self._send(self._task)
 
     def halt(self) -> None:
-        """Upload no more; returns when nothing is on its way."""
+        """Stop uploading; returns when no upload is under way."""
         self._task = ""
         self._halted.clear()
         self._send("halt")
@@ -41,14 +41,14 @@ class Uploads:
             raise RuntimeError(f"the uploader hangs: {self._log.read_text()[-1500:]}")
 
     def kill(self) -> None:
-        """SIGKILL, wherever it is; another goes on."""
+        """SIGKILL it at whatever it does; another one takes its place."""
         self.close()
         self._start()
         if self._task:
             self._send(self._task)
 
     def close(self) -> None:
-        """For good."""
+        """Stop it for good."""
         self._process.kill()
         self._reader.join()
         self._process.communicate()

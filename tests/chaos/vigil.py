@@ -49,18 +49,18 @@ _SLO_S, _SLO = 60.0, 0.999
 
 @dataclass(slots=True)
 class Log:
-    """What was seen, and which faults struck when, in seconds from the start."""
+    """The curves, and when each fault struck, in seconds from the start."""
 
     curves: Curves = field(default_factory=Curves)
     strikes: list[tuple[float, str]] = field(default_factory=list)
 
 
 @click.command()
-@click.option("--seed", type=int, help="Of an earlier run, to have it again.")
+@click.option("--seed", type=int, help="Seed of an earlier run, to repeat it.")
 @click.option("--minutes", type=click.FloatRange(1), default=60.0, show_default=True)
 @click.option("--plot", type=click.Path(path_type=Path), default=Path("var/vigil.png"), show_default=True)
 def vigil(*, seed: int | None, minutes: float, plot: Path) -> None:
-    """A night in short: all of it runs, and things break."""
+    """Run everything for a long time while parts fail."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {seed}", err=True)
@@ -85,7 +85,7 @@ def vigil(*, seed: int | None, minutes: float, plot: Path) -> None:
 
 
 def _watch(made: World, seconds: float) -> Log:
-    """Load and faults, in turns, with somebody who looks all the time."""
+    """Load and faults in turns, while a thread takes samples."""
     log, start, done = Log(), time.monotonic(), threading.Event()
     made.load(STEADY, _BACKLOG)
     made.until(lambda: len(made.pool.ready()) == _WORKERS, "all workers are ready")
@@ -119,7 +119,7 @@ def _sample(made: World, curves: Curves, start: float, done: threading.Event) ->
 
 
 def _waits(made: World) -> list[float]:
-    """Of each photo that could be scored, how long its row waited for that."""
+    """How long the row of each scorable photo waited for its score, in seconds."""
     with made.database.reading() as session:
         rows = session.execute(select(Image.created_at, Image.changed_at).where(Image.state == "scored"))
         return [(changed - created).total_seconds() for created, changed in rows]

@@ -39,7 +39,7 @@ def _roll(world: World) -> None:
 
 
 def _freeze(world: World) -> None:
-    """Longer than its leases and its messages hold, so that others take them; then it goes on as if nothing was."""
+    """Stop it for longer than its leases and messages hold, so that others take them, then let it go on."""
     worker = world.a_ready_worker()
     worker.send(signal.SIGSTOP)
     world.pause(2 * LEASE_S)

@@ -26,15 +26,15 @@ class Worker:
             self.process = subprocess.Popen(command, env=dict(environment), stdout=file, stderr=file)
 
     def is_ready(self) -> bool:
-        """It takes messages, and nobody told it to stop."""
+        """Whether it takes messages and was not told to stop."""
         return self.stopping_since is None and b" ready." in self.log.read_bytes()
 
     def send(self, number: signal.Signals) -> None:
-        """A signal; a process that has just ended does not mind."""
+        """Send a signal; a process that has just ended is ignored."""
         os.kill(self.process.pid, number)  # a zombie until it is polled, so the number is nobody else's
 
     def last_words(self) -> str:
-        """The end of its log."""
+        """The last lines of its log."""
         return self.log.read_text(errors="replace")[-1500:]
 
 
@@ -54,21 +54,21 @@ class Pool:
         self._started = 0
 
     def tend(self) -> None:
-        """Look after everybody: bury the dead, start what is missing."""
+        """Note which workers ended, and start those that are missing."""
         for worker in list(self.workers):
             self._look_at(worker)
         while sum(worker.stopping_since is None for worker in self.workers) < self.size:
             self.start()
 
     def start(self, **environment: str) -> Worker:
-        """One more, told something else than the others where given."""
+        """Start one more worker, with other settings where given."""
         self._started += 1
         worker = Worker(self.environment | environment, self._folder / f"worker-{self._started}.log")
         self.workers.append(worker)
         return worker
 
     def ready(self) -> list[Worker]:
-        """Those that take messages."""
+        """The workers that take messages."""
         return [worker for worker in self.workers if worker.process.poll() is None and worker.is_ready()]
 
     def kill(self, worker: Worker) -> None:
@@ -79,13 +79,13 @@ class Pool:
             self.workers.remove(worker)
 
     def terminate(self, worker: Worker) -> None:
-        """SIGTERM; `tend` sees to it that it obeys."""
+        """SIGTERM; `tend` checks that it ends."""
         worker.obedient |= frozenset() if worker.is_ready() else {-signal.SIGTERM}
         worker.stopping_since = time.monotonic()
         worker.send(signal.SIGTERM)
 
     def close(self) -> None:
-        """Stop all of them, in order: each must finish."""
+        """Stop all workers in order; each must finish its work."""
         self.size = 0
         for worker in self.workers:
             if worker.stopping_since is None:
@@ -95,7 +95,7 @@ class Pool:
             time.sleep(0.05)
 
     def destroy(self) -> None:
-        """Whatever they think of it."""
+        """Kill all workers, whatever they do."""
         for worker in list(self.workers):
             self.kill(worker)
 

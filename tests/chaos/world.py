@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from db.work import images
 from db.store.session import Database
+from db.work import images
 from tests.chaos import detector, record
 from tests.chaos.broker import Broker
 from tests.chaos.databases import Postgres, Sqlite
@@ -31,6 +31,7 @@ SETTINGS = {
     "UNMASK_VISIBILITY_TIMEOUT_S": "6",
     "UNMASK_RETRY_S": "0.5",
     "UNMASK_RETRY_DEADLINE_S": "8",
+    "UNMASK_UPLOAD_GRACE_S": "2",
     "UNMASK_MAX_LOSSES": "200",  # leases are so much shorter, so whoever kills workers finds the same images in hand
     "UNMASK_MAX_ATTEMPTS": f"{MAX_ATTEMPTS}",
     "UNMASK_FETCH_TIMEOUT_S": "3",
@@ -44,9 +45,10 @@ SETTINGS = {
     "UNMASK_ALLOW_PRIVATE_ADDRESSES": "127.0.0.0/8",
     "UNMASK_ENGINE": "eager",  # starts sooner, and workers start hundreds of times
     "UNMASK_ACTOR": "chaos",
+    "UNMASK_MAX_FPR": "1",  # a model of random weights, whose thresholds flag half of all photos
     "OMP_NUM_THREADS": "1",
 }
-#: Whatever takes longer will never happen, on however busy a machine.
+#: The longest wait for anything, on a machine however busy.
 PATIENCE_S = 240.0
 #: Nothing changes for so long: it is stuck.
 STUCK_S = 90.0
@@ -59,7 +61,7 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(slots=True)
 class World:
-    """One database with all that belongs to it."""
+    """One database with its servers, workers, upload flow and photo host."""
 
     random: random.Random
     environment: Mapping[str, str]
@@ -76,18 +78,18 @@ class World:
     found: Findings = field(default_factory=lambda: Findings(0, 0, frozenset(), frozenset(), frozenset()))
 
     def load(self, mix: Mix, backlog: int = BACKLOG, echo: int = 0) -> None:
-        """Steady load from now on."""
+        """Start steady load."""
         self.uploads.go(mix, backlog, echo)
 
     def pause(self, seconds: float) -> None:
-        """Let things happen, and look after the workers."""
+        """Wait, and restart workers that end."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.pool.tend()
             time.sleep(0.02)
 
     def until(self, happened: Callable[[], bool], what: str) -> None:
-        """The same, for as long as it takes."""
+        """Wait until it is so; raises `TimeoutError` after ``PATIENCE_S``."""
         end = time.monotonic() + PATIENCE_S
         while not happened():
             if time.monotonic() > end:
@@ -95,7 +97,7 @@ class World:
             self.pause(0.05)
 
     def a_ready_worker(self) -> Worker:
-        """One that takes messages, by chance."""
+        """A random worker that takes messages."""
         self.until(lambda: bool(self.pool.ready()), "a worker is ready")
         return self.random.choice(self.pool.ready())
 
@@ -105,12 +107,12 @@ class World:
         self.until(lambda: len(self.uploads.committed) > before, "an upload is committed")
 
     def pending(self) -> int:
-        """Images without score or reason."""
+        """How many images have neither score nor reason."""
         with self.database.reading() as session:
-            return images.counts(session)["pending"]
+            return images.count_images(session)["pending"]
 
     def drain(self) -> float:
-        """Upload no more and wait until nothing is pending, or nothing changes; seconds that it took."""
+        """Stop the load and wait until no image is pending or nothing changes; returns the seconds that it took."""
         self.uploads.halt()
         start = changed = time.monotonic()
         before = self.pending()
@@ -120,7 +122,7 @@ class World:
         return time.monotonic() - start
 
     def look(self) -> Findings:
-        """What the record says that it did not say the last time."""
+        """The problems in the record that the last check did not have."""
         before, self.found = self.found, record.look(self.database, self.uploads.committed, self.expected)
         return self.found.since(before)
 
@@ -182,6 +184,7 @@ def _set_up(environment: Mapping[str, str], checkpoint: Path) -> None:
     for words in (
         ["db", "upgrade"],
         ["model", "register", str(checkpoint)],
+        ["policy", "add", "strict", "--reason", "chaos"],
         ["threshold", "set", "--value", f"{THRESHOLD:g}", "--reason", "chaos"],
     ):
         unmask(environment, *words)

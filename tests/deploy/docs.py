@@ -1,8 +1,9 @@
-"""``make docs``: the references of settings and commands in ``deploy/``, read off the software itself."""
+"""``make docs``: the references of settings, commands and events in ``deploy/``, read off the software itself."""
 
 import ast
 import importlib
 import inspect
+import json
 import os
 import re
 import tempfile
@@ -14,11 +15,13 @@ from typing import Any
 import click
 
 from db.settings import PREFIX, Environment
+from worker.background import events as catalogue
 from worker.cli import root
 
 PROJECT = Path(__file__).parents[2]
 CONFIGURATION = PROJECT / "deploy" / "CONFIGURATION.md"
 COMMANDS = PROJECT / "deploy" / "COMMANDS.md"
+EVENTS = PROJECT / "deploy" / "EVENTS.md"
 
 _WIDTH = 100
 _CONFIGURATION_HEAD = """# Settings
@@ -27,13 +30,16 @@ Made by `make docs` of the classes that read them; a test keeps it in step. All 
 `UNMASK_X` may be given as `UNMASK_X_FILE` instead, which names a file that holds the value: made for secrets. What is
 empty counts as not given. Wrong values are all named at once, and the command ends with exit status 2.
 
-`UNMASK_ACTOR` says who is doing what people do by commands; else it is the system's user name.
+`UNMASK_ACTOR` says who is doing what people do by commands; else it is the system's user name. Once people are added
+(`unmask reviewer add`), it must be one of them, in the role that the console would ask for.
 """
 _COMMANDS_HEAD = """# Commands
 
 Made by `make docs` of the commands themselves; a test keeps it in step. Exit status: 0 all well, 1 some items failed,
 2 wrong use or configuration. Listings take `--json`: one JSON document on stdout; messages go to stderr.
 """
+#: What people write of events is above it.
+_EVENTS_MARK = "<!-- From here on `make docs` writes this page, of worker/background/events.py. -->\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,17 @@ def commands() -> str:
         context.help_option_names = ["-h", "--help"]
         parts.append(f"{'#' * min(len(path) + 1, 4)} {title}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
+
+
+def events() -> str:
+    """The text of EVENTS.md: what people wrote, then the kinds of events and their schemas."""
+    written, _, _ = EVENTS.read_text().partition(_EVENTS_MARK)
+    kinds = "\n".join(f"| `{kind}` | {when} |" for kind, when in catalogue.WHEN.items())
+    parts = [f"## The kinds\n\n| kind | when it is sent |\n|---|---|\n{kinds}\n"]
+    for event in catalogue.EVENTS:
+        schema = json.dumps(event.model_json_schema(mode="serialization"), indent=2)
+        parts.append(f"## Schema: {event.__name__}\n\n```json\n{schema}\n```\n")
+    return written + _EVENTS_MARK + "\n" + "\n".join(parts)
 
 
 def every_command(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -137,6 +154,8 @@ def _default(kind: type[Environment], name: str) -> str:
     value: Any = field.get_default(call_default_factory=True, validated_data={})
     if value is None or value in ((), ""):
         return "none"
+    if isinstance(value, tuple):
+        return f"`{','.join(map(str, value))}`"
     if isinstance(value, bool):
         return "yes" if value else "no"
     shown = f"{value:g}" if isinstance(value, float) else str(value)
@@ -148,3 +167,4 @@ def _default(kind: type[Environment], name: str) -> str:
 if __name__ == "__main__":
     CONFIGURATION.write_text(configuration())
     COMMANDS.write_text(commands())
+    EVENTS.write_text(events())

@@ -1,13 +1,13 @@
-"""What the documents in ``deploy/`` say of settings and commands is what the software says of itself."""
+"""What the documents in ``deploy/`` say of settings, commands and events is what the software says of itself."""
 
 import functools
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
 import yaml
 
 from tests.deploy import clilines, docs
@@ -16,12 +16,18 @@ PROJECT = docs.PROJECT
 DOCUMENTS = sorted([PROJECT / "README.md", *PROJECT.glob("deploy/*.md")])
 YAML = sorted([*PROJECT.glob("deploy/*.yaml"), *PROJECT.glob("deploy/k8s/**/*.yaml")])
 UNITS = sorted(PROJECT.glob("deploy/systemd/*.service"))
+DOCKERFILE = PROJECT / "deploy" / "docker" / "Dockerfile"
+#: Documents that people write, and which name files.
+WRITTEN = [
+    path for path in [*DOCUMENTS, PROJECT / "CONTRIBUTING.md"] if path not in (docs.COMMANDS, docs.CONFIGURATION)
+]
 #: What compose.yaml takes from its environment for itself, or the documents use as an example.
-OF_COMPOSE = {"UNMASK_MEDIA", "UNMASK_TAG", "UNMASK_X", "UNMASK_X_FILE", "UNMASK_", "UNMASK_KEEP_"}
+OF_COMPOSE = {"UNMASK_MEDIA", "UNMASK_TAG", "UNMASK_X", "UNMASK_X_FILE", "UNMASK_", "UNMASK_API_", "UNMASK_KEEP_"}
 
 
-def name_of(path: Path) -> str:
-    return str(path.relative_to(PROJECT))
+def unknown(commands: Iterable[list[str]]) -> list[str]:
+    """What is wrong with these commands."""
+    return [found for words in commands if (found := clilines.wrong(words))]
 
 
 def test_the_reference_of_settings_is_that_of_the_classes() -> None:
@@ -35,6 +41,10 @@ def test_the_reference_of_commands_is_that_of_the_commands() -> None:
         [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
     ).stdout
     assert docs.COMMANDS.read_text() == said, "run `make docs`"
+
+
+def test_the_catalogue_of_events_is_that_of_the_code() -> None:
+    assert docs.EVENTS.read_text() == docs.events(), "run `make docs`"
 
 
 def test_no_help_shows_what_the_environment_keeps_secret() -> None:
@@ -59,32 +69,41 @@ def test_every_setting_that_the_code_names_is_in_the_reference() -> None:
     assert {name for name in named if name not in known and not name.endswith("_FILE")} <= {"UNMASK_X"}
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, *YAML, *UNITS, PROJECT / "deploy/docker/Dockerfile"], ids=name_of)
-def test_every_setting_that_is_used_exists(path: Path) -> None:
+def test_every_setting_that_is_used_exists() -> None:
     known = known_settings() | OF_COMPOSE
-    used = set(re.findall(r"\bUNMASK_[A-Z_]*", path.read_text()))
-    assert {name for name in used if name not in known and name.removesuffix("_FILE") not in known} == set()
+    for path in [*DOCUMENTS, *YAML, *UNITS, DOCKERFILE]:
+        used = set(re.findall(r"\bUNMASK_[A-Z_]*", path.read_text()))
+        strange = {name for name in used if name not in known and name.removesuffix("_FILE") not in known}
+        assert (path, strange) == (path, set())
 
 
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.name != "COMMANDS.md"], ids=name_of)
-def test_every_command_in_a_document_exists(path: Path) -> None:
-    assert [found for words in clilines.in_markdown(path) if (found := clilines.wrong(words))] == []
+def test_every_command_in_a_document_exists() -> None:
+    for path in DOCUMENTS:
+        if path.name != "COMMANDS.md":
+            assert (path, unknown(clilines.in_markdown(path))) == (path, [])
 
 
-@pytest.mark.parametrize("path", YAML, ids=name_of)
-def test_every_command_in_a_manifest_exists(path: Path) -> None:
-    for document in yaml.safe_load_all(path.read_text()):
-        assert [found for words in clilines.in_document(document) if (found := clilines.wrong(words))] == []
+def test_every_source_file_that_a_document_names_exists() -> None:
+    below = [PROJECT / folder for folder in ("db", "trainer", "worker", "tests")]
+    for path in WRITTEN:
+        named = re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", path.read_text())
+        missing = [name for name in named if not any(PROJECT.glob(name)) and not _is_below(name, below)]
+        assert (path, missing) == (path, [])
 
 
-@pytest.mark.parametrize("path", [*UNITS, PROJECT / "deploy/docker/Dockerfile"], ids=name_of)
-def test_every_command_that_is_started_exists(path: Path) -> None:
-    lines = re.findall(r"ExecStart=(.*)|CMD \[(.*)\]", path.read_text())
-    started = [
-        found for unit, image in lines for found in clilines.words_of(unit or image.replace('"', "").replace(",", " "))
-    ]
-    assert started
-    assert [found for words in started if (found := clilines.wrong(words))] == []
+def test_every_command_in_a_manifest_exists() -> None:
+    for path in YAML:
+        for document in yaml.safe_load_all(path.read_text()):
+            assert (path, unknown(clilines.in_document(document))) == (path, [])
+
+
+def test_every_command_that_is_started_exists() -> None:
+    for path in [*UNITS, DOCKERFILE]:
+        lines = re.findall(r"ExecStart=(.*)|CMD \[(.*)\]", path.read_text())
+        texts = [unit or image.replace('"', "").replace(",", " ") for unit, image in lines]
+        started = [found for line in texts for found in clilines.words_of(line)]
+        assert started, path
+        assert (path, unknown(started)) == (path, [])
 
 
 def test_what_does_not_exist_is_found() -> None:
@@ -92,6 +111,10 @@ def test_what_does_not_exist_is_found() -> None:
     assert clilines.wrong(["unmask", "health", "--alive"])
     assert clilines.wrong(["unmask", "model", "demote", "x"])
     assert clilines.wrong(["unmask", "model", "rollback", "--reason", "x"]) is None
+
+
+def _is_below(name: str, folders: list[Path]) -> bool:
+    return any(found for folder in folders for found in folder.rglob(name))
 
 
 @functools.cache

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from db.api.http.server import _GRACE_S as GRACE_S
+from db.api.settings import ApiSettings
 from tests.deploy.docs import PROJECT
 from worker.core.settings import WorkerSettings
 
@@ -64,7 +66,7 @@ def test_a_service_takes_its_secrets_from_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if service["restart"] != "no"])
 def test_a_service_that_stays_says_how_it_is(name: str) -> None:
-    of_its_image = name == "console"  # the Dockerfile's HEALTHCHECK
+    of_its_image = name in {"api", "console"}  # the Dockerfile's HEALTHCHECK
     assert of_its_image or SERVICES[name].get("healthcheck")
 
 
@@ -86,6 +88,29 @@ def test_a_worker_of_many_messages_may_have_as_many_threads() -> None:
 def test_no_command_of_compose_passes_over_what_the_box_says_of_itself(path: Path) -> None:
     """With ``-f`` it would, and make a worker on a GPU one on CPUs."""
     assert re.findall(r"docker compose.* -f .*", path.read_text()) == []
+
+
+def test_the_door_is_given_longer_to_stop_than_its_requests_take() -> None:
+    assert int(SERVICES["api"]["stop_grace_period"].removesuffix("s")) > GRACE_S
+    (door,) = [pod.values[0] for pod in pods() if pod.id == "Deployment api"]
+    assert door["terminationGracePeriodSeconds"] > GRACE_S
+    (limit,) = re.findall(r"TimeoutStopSec=(\d+)", (DEPLOY / "systemd" / "unmask-api.service").read_text())
+    assert int(limit) > GRACE_S
+
+
+def test_the_door_has_room_for_the_bodies_that_it_holds() -> None:
+    bodies = ApiSettings.model_fields["api_max_body_bytes"].default
+    (door,) = [pod.values[0] for pod in pods() if pod.id == "Deployment api"]
+    (limit,) = re.findall(r"MemoryMax=(\w+)", (DEPLOY / "systemd" / "unmask-api.service").read_text())
+    assert door["containers"][0]["resources"]["limits"]["memory"] == "1Gi"
+    assert (SERVICES["api"]["mem_limit"], limit) == ("1g", "1G")
+    assert bodies <= 2**30 / 3
+
+
+def test_the_door_refuses_what_its_workers_would() -> None:
+    """Both have the same hosts and folder."""
+    for name in ("UNMASK_ALLOWED_HOSTS", "UNMASK_MEDIA_ROOT"):
+        assert SERVICES["api"]["environment"][name] == SERVICES["worker"]["environment"][name]
 
 
 def test_a_worker_is_given_longer_to_stop_than_it_takes() -> None:
@@ -166,9 +191,10 @@ def test_what_images_are_made_of_is_what_the_tests_ran_with(path: Path) -> None:
     assert path.read_text().count("--hash=sha256:") >= len(pinned)
 
 
-def test_the_console_is_made_without_torch() -> None:
+def test_the_console_is_made_without_torch_and_people_sign_in_to_it_by_openid() -> None:
     text = (DEPLOY / "requirements-console.txt").read_text()
     assert re.findall(r"^(torch|torchvision|timm|nvidia-\S+)==", text, re.MULTILINE) == []
+    assert re.findall(r"^(authlib|requests)==", text, re.MULTILINE) == ["authlib", "requests"]
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
@@ -214,3 +240,11 @@ def _names(expression: str) -> set[str]:
 
 def _lower(text: str) -> str:
     return re.sub(r"^([\w.-]+)==", lambda found: found[0].lower().replace("_", "-"), text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "path", ["compose.yaml", "k8s/base/kustomization.yaml", "systemd/unmask-console.service"], ids=lambda path: path
+)
+def test_a_shipped_console_knows_the_proxy_in_front_of_it(path: str) -> None:
+    """Otherwise all people behind it share one limit of wrong passwords, and a stranger locks everybody out."""
+    assert re.search(r"UNMASK_CONSOLE_TRUSTED_PROXY[=:] ?\S", (DEPLOY / path).read_text())

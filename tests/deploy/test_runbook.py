@@ -78,12 +78,23 @@ def installation(
         yield found
 
 
+#: Without a worker all is not well, and `unmask status` says so by its exit status.
+_STATUS_MAY_WORRY = """\
+unmask() {
+    local code=0
+    command unmask "$@" || code=$?
+    if [ "$1 $code" = "status 1" ]; then code=0; fi
+    return $code
+}"""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(BLOCKS)), ids=lambda number: BLOCKS[number].splitlines()[-1][:60])
 def test_a_block_of_commands_works_as_it_stands_in_the_runbook(
     number: int, installation: Installation, tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", BLOCKS[number]],
+        ["bash", "-euo", "pipefail", "-c", f"{_STATUS_MAY_WORRY}\n{BLOCKS[number]}"],
         env=installation.copy(tmp_path),
         capture_output=True,
         text=True,
@@ -93,12 +104,15 @@ def test_a_block_of_commands_works_as_it_stands_in_the_runbook(
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_each_alert_has_a_section_that_says_what_it_means_and_what_to_do(alert: dict[str, Any]) -> None:
+def test_each_alert_has_a_section_with_the_symptom_what_it_means_where_to_look_and_what_to_do(
+    alert: dict[str, Any],
+) -> None:
     name = alert["alert"]
     assert alert["annotations"]["runbook"] == f"deploy/RUNBOOK.md#{name.lower()}"
     (section,) = re.findall(rf"^## {name}\n(.*?)(?=^#|\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
-    for word in ("Means", "Look", "Do"):
-        assert f"**{word}:**" in section or (word == "Look" and "```" in section)
+    order = [section.find(f"**{word}:**") for word in ("Symptom", "Means", "Look", "Do")]
+    assert -1 not in order
+    assert order == sorted(order)
 
 
 def test_each_section_is_of_an_alert_that_there_is() -> None:
@@ -134,6 +148,7 @@ def _environment(folder: Path, broker: str) -> dict[str, str]:
         "UNMASK_MEDIA_ROOT": str(folder),
         "UNMASK_RUN_DIR": str(folder / "run"),
         "UNMASK_DEVICE": "cpu",
+        "UNMASK_MAX_FPR": "1",  # a model of random weights, on a handful of photos
         "UNMASK_ENGINE": "eager",
         "UNMASK_ACTOR": "pat",
         "UNMASK_MAX_ATTEMPTS": "1",
@@ -144,7 +159,7 @@ def _environment(folder: Path, broker: str) -> dict[str, str]:
 
 
 def _set_threshold(installation: Installation, fpr: str) -> None:
-    installation.unmask("threshold", "set", "--fpr", fpr, "--reference", "ours", "--reason", "tried")
+    installation.unmask("threshold", "set", "--fpr", fpr, "--empirical", "--reference", "ours", "--reason", "tried")
 
 
 def _photos(photo: Path, folder: Path) -> None:
@@ -179,4 +194,5 @@ def _score(installation: Installation) -> None:
 
 def _status(installation: Installation) -> str:
     command = ["unmask", "status", "--json"]
-    return subprocess.run(command, env=installation.environment, capture_output=True, text=True, check=True).stdout
+    # Its exit status is 1 unless all is well; while a worker starts, it is not.
+    return subprocess.run(command, env=installation.environment, capture_output=True, text=True, check=False).stdout

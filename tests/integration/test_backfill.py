@@ -13,10 +13,10 @@ import pytest
 from redis import Redis
 from sqlalchemy import func, select
 
-from db.work import outbox
-from db.work.outbox import Patience
 from db.schema import Image
 from db.store.session import Database
+from db.work import outbox
+from db.work.outbox import Lane, ResendBackoff
 
 ROWS = 20_000
 PATIENCE_S = 120
@@ -70,11 +70,13 @@ def test_a_backfill_that_is_killed_goes_on_when_started_again_and_doubles_nothin
     with start(postgres_url, broker_url, tmp_path) as again:
         _, said = again.communicate()
     assert again.returncode == 0
-    assert said == f"{ROWS - before} images in line, {before} were known\n"
+    assert said == f"{ROWS - before} images enqueued, {before} were known before\n"
     assert count(database) == ROWS
     sent = in_messages(broker_url)
     assert len(sent) == len(set(sent))
     with database.writing() as session:  # what was committed and not sent comes due
         session.connection().exec_driver_sql("UPDATE images SET next_attempt_at = now()")
-        assert set(outbox.take_due(session, ROWS, Patience(60, 60))) >= {f"image-{n}" for n in range(ROWS)} - set(sent)
+        assert {i for lane in Lane for i in outbox.take_due_images(session, lane, ROWS, ResendBackoff(60, 60)).ids} >= {
+            f"image-{n}" for n in range(ROWS)
+        } - set(sent)
     database.close()

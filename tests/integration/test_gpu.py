@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from trainer.detector.checkpoint import SHIPPED
 from trainer.cli import root
+from trainer.detector.checkpoint import SHIPPED
 from trainer.detector.model import build_backbone
 from trainer.pixels.preprocess import decode
 from worker.inference.scorer import Scorer

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from db.work import images
 from db.schema import Case, Flag, Image, Score
 from db.store.session import Database
+from db.work import images
 from trainer.detector.checkpoint import SHIPPED
 
 pytestmark = pytest.mark.main_job
@@ -75,9 +75,10 @@ def wait_until(done: Callable[[], bool], log: Path) -> None:
 
 def drained(database: Database) -> bool:
     with database.reading() as session:
-        return images.counts(session)["pending"] == 0
+        return images.count_images(session)["pending"] == 0
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_real_and_ai_faces_are_scored_once_each_and_flagged_by_threshold(
     environment: dict[str, str], database: Database, guarded: Callable[[str], str], shared_data: Path, tmp_path: Path
@@ -88,7 +89,7 @@ def test_real_and_ai_faces_are_scored_once_each_and_flagged_by_threshold(
     del environment["UNMASK_BROKER_URL"]
     environment["UNMASK_BROKER_URL_FILE"] = str(tmp_path / "broker")
     (tmp_path / "broker").write_text(guarded("unmask_worker"))
-    unmask(environment, "threshold", "set", "--value", "0.5")
+    unmask(environment, "threshold", "set", "--value", "0.5", "--max-fpr", "0.2", "--reason", "a test")
     manifest = tmp_path / "uploads.csv"
     write_uploads(manifest, faces)
     log = tmp_path / "worker.log"
@@ -113,6 +114,9 @@ def test_real_and_ai_faces_are_scored_once_each_and_flagged_by_threshold(
     assert max(scores.values()) > 0.5 > min(scores.values()), "the shipped model tells none of these faces apart"
 
 
+@pytest.mark.parametrize(
+    "database_url", [pytest.param("sqlite", marks=pytest.mark.fast), pytest.param("postgresql")], indirect=True
+)
 def test_bad_images_fail_alone_with_their_reasons_and_a_plain_insert_is_scored(
     environment: dict[str, str], database: Database, photo: Path, tmp_path: Path
 ) -> None:
@@ -135,14 +139,19 @@ def test_bad_images_fail_alone_with_their_reasons_and_a_plain_insert_is_scored(
         assert session.scalar(select(func.count(Score.id))) == 1
     assert found == {
         "good.jpg": ("scored", None),
-        "half.jpg": ("failed", "truncated"),
-        "page.jpg": ("failed", "not_an_image"),
+        "half.jpg": ("unusable", "truncated"),
+        "page.jpg": ("unusable", "not_an_image"),
         "gone.jpg": ("failed", "not_found"),
         "../good.jpg": ("failed", "path_not_allowed"),
         "http://169.254.169.254/latest": ("failed", "host_not_allowed"),
     }
-    failures = json.loads(unmask(environment, "failures", "list", "--json"))
-    assert {row["image"] for row in failures} == {f"i{n}" for n in range(1, len(urls))}
+    given_up = [row for state in ("failed", "unusable") for row in failures_of(environment, state)]
+    assert {row["image"] for row in given_up} == {f"i{n}" for n in range(1, len(urls))}
+
+
+def failures_of(environment: dict[str, str], state: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(unmask(environment, "failures", "list", "--state", state, "--json"))
+    return found
 
 
 def command_lines(process: int) -> str:

@@ -21,11 +21,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from db.models import versions
+from db.store.session import Database
 from db.work import images
 from db.work.images import NewImage
-from db.store.session import Database
 from trainer.pixels.preprocess import FINGERPRINT
-from worker.commands.model import store
+from worker.commands.model import store_checkpoint
 
 PATIENCE_S = 90
 #: The contract with rules and dashboards: family, its type, and the labels that its samples have.
@@ -40,21 +40,32 @@ CONTRACT = {
     "unmask_build_info": ("gauge", {"version", "schema"}),
     "unmask_ready": ("gauge", set()),
     "unmask_in_hand_images": ("gauge", set()),
+    "unmask_batch_limit_images": ("gauge", set()),
     "unmask_oldest_pending_seconds": ("gauge", set()),
     "unmask_pending_images": ("gauge", set()),
     "unmask_leased_images": ("gauge", set()),
     "unmask_pausing_images": ("gauge", set()),
+    "unmask_images_waiting": ("gauge", {"lane"}),
+    "unmask_oldest_waiting_seconds": ("gauge", {"lane"}),
+    "unmask_queue_messages": ("gauge", {"lane"}),
+    "unmask_adopted_messages": ("counter", set()),
     "unmask_readings_overdue_seconds": ("gauge", set()),
     "unmask_cases": ("counter", {"event"}),
     "unmask_cases_open": ("gauge", {"policy"}),
     "unmask_oldest_case_seconds": ("gauge", {"policy"}),
+    "unmask_cases_due_soon": ("gauge", {"policy"}),
+    "unmask_cases_late": ("gauge", {"policy"}),
     "unmask_sweeper_lag_seconds": ("gauge", set()),
     "unmask_drift_psi": ("gauge", {"policy"}),
     "unmask_flagged_share": ("gauge", {"policy"}),
     "unmask_live_precision": ("gauge", {"policy"}),
     "unmask_live_fpr": ("gauge", {"policy"}),
+    "unmask_certificate_expired": ("gauge", {"policy"}),
+    "unmask_certificate_evidence": ("gauge", {"policy"}),
+    "unmask_novel_clusters": ("gauge", set()),
     "unmask_webhook_retries": ("counter", set()),
     "unmask_webhook_dead_letters": ("gauge", set()),
+    "unmask_webhook_pending": ("gauge", set()),
     "unmask_refused_messages": ("counter", {"reason"}),
     "unmask_shadow_failures": ("counter", set()),
 }
@@ -68,7 +79,7 @@ def environment(
     (tmp_path / "media").mkdir()
     shutil.copy(photo, tmp_path / "media" / "good.jpg")
     (tmp_path / "media" / "half.jpg").write_bytes(photo.read_bytes()[:20_000])
-    sha256 = store(tiny_checkpoint, tmp_path / "models")
+    sha256 = store_checkpoint(tiny_checkpoint, tmp_path / "models")
     with database.writing() as session:
         versions.register(session, "tiny", sha256, FINGERPRINT, {})
     with socket.socket() as free:
@@ -140,7 +151,7 @@ def test_a_worker_says_what_it_does_to_prometheus_and_in_its_log(
     environment: dict[str, str], database: Database, broker_url: str, log: Path
 ) -> None:
     with database.writing() as session:
-        images.add(session, [NewImage("good", "acc", "good.jpg"), NewImage("half", "acc", "half.jpg")], 0.1)
+        images.add_images(session, [NewImage("good", "acc", "good.jpg"), NewImage("half", "acc", "half.jpg")], 0.1)
     with Redis.from_url(broker_url) as client:
         client.lpush("unmask:unmask", "no message at all")
     wait_until(lambda: answers(environment), log)
@@ -158,13 +169,13 @@ def test_a_worker_says_what_it_does_to_prometheus_and_in_its_log(
     said = [json.loads(line) for line in log.read_text().splitlines()]
     lines = {line["image"]: line for line in said if line["logger"] == "worker.images"}
     assert (lines["good"]["event"], lines["good"]["model"]) == ("image scored", "tiny")
-    assert (lines["half"]["event"], lines["half"]["reason"]) == ("image failed", "truncated")
+    assert (lines["half"]["event"], lines["half"]["reason"]) == ("image unusable", "truncated")
     assert any("ready." in line["event"] for line in said if line["logger"].startswith("celery"))
 
 
 def test_without_a_broker_it_still_says_what_waits(environment: dict[str, str], database: Database) -> None:
     with database.writing() as session:
-        images.add(session, [NewImage("good", "acc", "good.jpg")], 0.1)
+        images.add_images(session, [NewImage("good", "acc", "good.jpg")], 0.1)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         away = {"UNMASK_BROKER_URL": f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"}
@@ -204,4 +215,6 @@ def well_named(families: list[Metric]) -> None:
 
 def unmask(environment: dict[str, str], *words: str) -> str:
     command = [sys.executable, "-m", "worker", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or (words[0], done.returncode) == ("status", 1), done.stderr  # 1: all is not well
+    return done.stdout

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from db.work import images
-from db.work.images import NewImage
 from db.schema import Image
 from db.store.session import Database, head
+from db.work import images
+from db.work.images import NewImage
 
 PROJECT = Path(__file__).parents[2]
 #: The version to come has one migration more, which adds, as the rules want it, and says that it will be served.
@@ -85,10 +85,12 @@ def test_old_and_new_workers_run_side_by_side_while_the_schema_is_upgraded_under
         unmask(newer, environment, "db", "upgrade")
         seen = uploads.scored()
         uploads.until(lambda: uploads.scored() > seen + 5)  # the old one goes on
-        with worker(newer, environment, log) as new:
-            uploads.until(lambda: str(new.pid) in uploads.scorers())
-            with worker(PROJECT, environment, log) as late:  # an old one that starts now is served, too: the way back
-                uploads.until(lambda: str(late.pid) in uploads.scorers())
+        new = tmp_path / "new.log"
+        with worker(newer, environment, new):
+            uploads.until(lambda: has_scored(new))
+            late = tmp_path / "late.log"
+            with worker(PROJECT, environment, late):  # an old one that starts now is served, too: the way back
+                uploads.until(lambda: has_scored(late))
             uploads.until(uploads.drained, pause_s=None)
     assert uploads.states() == {"scored": uploads.made}
 
@@ -100,7 +102,6 @@ class Uploads:
         self.database = database
         self.log = log
         self.made = 0
-        self.owners: set[str] = set()
 
     def until(self, done: Callable[[], bool], pause_s: float | None = 0.1) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -108,19 +109,12 @@ class Uploads:
             assert time.monotonic() < deadline, self.log.read_text()[-3000:]
             if pause_s is not None:
                 with self.database.writing() as session:
-                    images.add(session, [NewImage(f"i{self.made}", f"a{self.made}", "a.jpg")], -1)
+                    images.add_images(session, [NewImage(f"i{self.made}", f"a{self.made}", "a.jpg")], -1)
                 self.made += 1
             time.sleep(pause_s or 0.5)
 
     def scored(self) -> int:
         return self.states().get("scored", 0)
-
-    def scorers(self) -> set[str]:
-        """Process ids of the workers that were ever seen with an image in hand."""
-        with self.database.reading() as session:
-            owners = session.scalars(select(Image.lease_owner).where(Image.lease_owner.is_not(None)).distinct())
-            self.owners |= {str(owner).split(":")[1] for owner in owners}
-        return self.owners
 
     def drained(self) -> bool:
         return "pending" not in self.states()
@@ -129,6 +123,11 @@ class Uploads:
         with self.database.reading() as session:
             found = session.execute(select(Image.state, func.count()).group_by(Image.state))
             return {state: count for state, count in found if count}
+
+
+def has_scored(log: Path) -> bool:
+    """Whether the worker that writes this log has scored an image."""
+    return "image scored" in log.read_text()
 
 
 def unmask(software: Path, environment: dict[str, str], *words: str) -> None:

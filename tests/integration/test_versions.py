@@ -18,11 +18,11 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import func, select
 
-from db.work import images
+from db.schema import Case, Flag, Image, PerceptualHash, Score
 from db.schema.clock import moment
-from db.work.images import NewImage
-from db.schema import Case, Flag, Image, Look, Score
 from db.store.session import Database
+from db.work import images
+from db.work.images import NewImage
 
 #: Loading torch on a busy machine takes its time.
 PATIENCE_S = 300
@@ -81,7 +81,7 @@ class Platform:
         url = f"{self.uploaded % PHOTOS}.jpg"
         self.uploaded += 1
         with self.database.writing() as session:
-            images.add(session, [NewImage(name, name, url)], -1)
+            images.add_images(session, [NewImage(name, name, url)], -1)
         return name
 
     def until(self, done: Callable[[], bool]) -> None:
@@ -93,7 +93,7 @@ class Platform:
 
     def drained(self) -> bool:
         with self.database.reading() as session:
-            return images.counts(session)["pending"] == 0
+            return images.count_images(session)["pending"] == 0
 
     def scores(self, version_id: int) -> dict[str, float]:
         with self.database.reading() as session:
@@ -106,7 +106,7 @@ class Platform:
 
     def hashed(self) -> set[str]:
         with self.database.reading() as session:
-            return set(session.scalars(select(Look.image_id)))
+            return set(session.scalars(select(PerceptualHash.image_id)))
 
     def now(self) -> datetime:
         with self.database.reading() as session:
@@ -143,6 +143,7 @@ def platform(
         "UNMASK_MEDIA_ROOT": str(media),
         "UNMASK_RUN_DIR": str(tmp_path / "run"),
         "UNMASK_DEVICE": "cpu",
+        "UNMASK_MAX_FPR": "1",  # a model of random weights, on a handful of photos
         "UNMASK_ENGINE": "eager",  # starts sooner
         "UNMASK_ACTOR": "pat",
         "UNMASK_FLOOD_BUDGET": "100000",
@@ -152,7 +153,7 @@ def platform(
     found.unmask("model", "register", str(other_checkpoint))
     for name in ("tiny", "other"):
         found.unmask("reference", "build", "ours", "--manifest", str(media / "manifest.csv"), "--model", name)
-    found.unmask("threshold", "set", "--fpr", FPR, "--reference", "ours")
+    found.unmask("threshold", "set", "--fpr", FPR, "--empirical", "--reference", "ours")
     return found
 
 
@@ -175,11 +176,11 @@ def test_a_shadow_is_promoted_and_rolled_back_under_load_and_no_image_is_scored_
         platform.until(platform.drained)
     by_first, by_second = platform.scores(first), platform.scores(second)
     with platform.database.reading() as session:
-        assert images.counts(session) == {
+        assert images.count_images(session) == {
             "pending": 0,
             "scored": platform.uploaded,
             "failed": 0,
-            "not_scorable": 0,
+            "unusable": 0,
         }
     assert set(by_first) | set(by_second) == {f"i{number:05}" for number in range(platform.uploaded)}
     assert platform.uploaded_between(promoted, before_rollback) <= set(by_second)
@@ -196,8 +197,8 @@ def test_a_threshold_is_shown_applied_and_followed_by_workers(platform: Platform
             platform.upload()
         platform.until(platform.drained)
         before = platform.flagged()
-        shown = platform.unmask("threshold", "preview", "--fpr", "0.25", "--reference", "ours")
-        platform.unmask("threshold", "set", "--fpr", "0.25", "--reference", "ours", "--reason", "fewer")
+        shown = platform.unmask("threshold", "preview", "--fpr", "0.25", "--empirical", "--reference", "ours")
+        platform.unmask("threshold", "set", "--fpr", "0.25", "--empirical", "--reference", "ours", "--reason", "fewer")
         assert platform.flagged() == before - {line["account"] for line in shown["withdraws"]}
         assert shown["withdraws"]
         for _ in range(PHOTOS):

@@ -1,1 +1,1 @@
-"""Labelled pictures: manifest, splits, the shortcut guard."""
+"""Labelled pictures: the manifest, its splits, and the guard against shortcuts."""

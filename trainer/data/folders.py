@@ -1,24 +1,28 @@
-"""A manifest from folders: ``real/[source/]…`` and ``fake/engine/[source/]…``, as people keep their pictures."""
+"""Makes a manifest from folders: ``real/[source/]…`` and ``fake/engine/[source/]…``."""
 
 import csv
-import hashlib
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from db.stats.hash_fraction import hash_fraction
+from trainer.data.manifest import LABELS, Manifest, read_manifest, unreadable
 from trainer.errors import ManifestError
-from trainer.data.manifest import LABELS, Manifest, read
+from trainer.files import atomic_write
 
-#: Names of files that are taken; others (notes, checksums) are left alone. Whether they are pictures is checked later.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
-#: The share of groups held out for judging.
+#: Suffixes of the files to take. Others (HEIC, TIFF, notes) are passed over, and the summary names them.
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".avif")
+#: How many files that were passed over a summary names for each suffix.
+_NAMED = 3
+#: The default share of groups in split "eval".
 EVAL_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a manifest; ``path`` is relative to the folder that was looked through."""
+class ManifestRow:
+    """One line of a manifest; ``path`` is relative to the folder that was searched."""
 
     path: str
     label: str
@@ -28,21 +32,65 @@ class Row:
     source: str
 
 
-def build(folder: Path, out: Path, eval_share: float = EVAL_SHARE) -> str:
-    """Write the manifest of ``folder`` to ``out`` (CSV), check it, and say in a sentence or two what it holds.
+def build_manifest(folder: Path, out: Path, eval_share: float = EVAL_SHARE, *, skip_unreadable: bool = False) -> str:
+    """Write the manifest of ``folder`` to ``out`` (CSV) and check it; returns a summary in sentences.
 
-    Raises one `ManifestError` for all that is wrong with the pictures; the table is written nevertheless, to be mended.
+    It reads every picture whole. With ``skip_unreadable`` it leaves out those that cannot be used and writes them, each
+    with its reason, to `skipped_path`. Otherwise it raises one `ManifestError` that lists all of them; the table is
+    written all the same, so that it can be corrected.
     """
-    write(from_folders(folder, eval_share), folder, out)
-    return f"{out}: {_summary(read(out))}"
+    rows = rows_of_folders(folder, eval_share)
+    faulty = unreadable(folder / row.path for row in rows)
+    if skip_unreadable:
+        rows = [row for row in rows if folder / row.path not in faulty]
+    write_manifest(rows, folder, out)
+    _record_skipped(list(faulty.values()) if skip_unreadable else [], out)
+    if faulty and not skip_unreadable:
+        listed = "".join(f"\n  {fault}" for fault in faulty.values())
+        raise ManifestError(
+            f"{out}: {len(faulty)} of {len(rows)} pictures cannot be used; delete or replace them, or leave them out "
+            f"with --skip-unreadable:{listed}"
+        )
+    left_out = f" {len(faulty)} pictures cannot be used and are left out: see {skipped_path(out)}." if faulty else ""
+    return f"{out}: {_summary(read_manifest(out))}{left_out}{passed_over(folder)}"
 
 
-def from_folders(folder: Path, eval_share: float = EVAL_SHARE) -> list[Row]:
-    """The pictures below ``real/`` and ``fake/``, by path.
+def skipped_path(out: Path) -> Path:
+    """The list of pictures that a manifest at ``out`` leaves out: ``faces.skipped.txt`` beside ``faces.csv``."""
+    return out.with_name(f"{out.stem}.skipped.txt")
 
-    A picture's group is its file name without its ending, so that the versions of one picture stay together; the
-    group's hash decides its split, so that it stays there whatever is added later. Raises `ManifestError` when there
-    are no real pictures, or no fake ones.
+
+def passed_over(folder: Path) -> str:
+    """A sentence on the files below ``real/`` and ``fake/`` that are not taken because of their names; "" if none."""
+    others = [path for label in LABELS for path in _files_below(folder / label) if not _is_picture(path)]
+    if not others:
+        return ""
+    counts = Counter(path.suffix.lower() or "no suffix" for path in others)
+    told = "; ".join(f"{count} {suffix} ({_first(others, suffix)})" for suffix, count in counts.most_common())
+    heic = " Convert HEIC files to JPEG to use them." if counts.keys() & {".heic", ".heif"} else ""
+    return f" Passed over by name: {told}.{heic}"
+
+
+def _first(paths: Sequence[Path], suffix: str) -> str:
+    names = [" ".join(path.name.splitlines()) for path in paths if (path.suffix.lower() or "no suffix") == suffix]
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+
+
+def _record_skipped(faulty: Sequence[str], out: Path) -> None:
+    """Write the list, or remove that of an earlier manifest."""
+    if not faulty:
+        skipped_path(out).unlink(missing_ok=True)
+        return
+    with atomic_write(skipped_path(out)) as part:
+        part.write_text("".join(f"{fault}\n" for fault in faulty), encoding="utf-8")
+
+
+def rows_of_folders(folder: Path, eval_share: float = EVAL_SHARE) -> list[ManifestRow]:
+    """The pictures below ``real/`` and ``fake/``, sorted by path.
+
+    A picture's group is its file name without suffix, so that versions of one picture stay together. The group's hash
+    decides its split, so that it stays there whatever is added later. Raises `ManifestError` when there are no real
+    pictures, no fake ones, or ``eval_share`` is not between 0 and 1.
     """
     if not 0 <= eval_share <= 1:
         raise ManifestError(f"the share held out for judging is {eval_share:g}, not between 0 and 1")
@@ -54,38 +102,38 @@ def from_folders(folder: Path, eval_share: float = EVAL_SHARE) -> list[Row]:
     return rows
 
 
-def write(rows: Iterable[Row], folder: Path, out: Path) -> None:
-    """Write rows of pictures below ``folder`` as a CSV file, with paths relative to where that file is."""
+def write_manifest(rows: Iterable[ManifestRow], folder: Path, out: Path) -> None:
+    """Write rows of pictures below ``folder`` as a CSV file, with paths relative to that file's folder.
+
+    Raises `ManifestError` when it cannot be written.
+    """
     lines = [(_relative(folder / row.path, out.parent), *astuple(row)[1:]) for row in rows]
-    part = out.with_name(f".{out.name}.part")
     try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([[field.name for field in fields(Row)], *lines])
-        part.replace(out)
-    except (OSError, UnicodeEncodeError) as error:  # a file name may be bytes that are no text
-        part.unlink(missing_ok=True)
+        with atomic_write(out) as part, part.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([[field.name for field in fields(ManifestRow)], *lines])
+    except (OSError, UnicodeEncodeError) as error:  # a file name may hold bytes that are not text
         raise ManifestError(f"manifest {out} cannot be written: {error}") from error
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    return [path for path in _files_below(folder) if _is_picture(path)]
 
 
-def _row(path: Path, folder: Path, eval_share: float) -> Row:
+def _files_below(folder: Path) -> list[Path]:
+    """All files but hidden ones, sorted."""
+    return sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _row(path: Path, folder: Path, eval_share: float) -> ManifestRow:
     name = path.relative_to(folder)
     label, *between = name.parts[:-1]
     engine = (between.pop(0) if between else "unknown") if label == "fake" else "camera"
-    split = "eval" if _place(path.stem) < eval_share else "train"
-    return Row(name.as_posix(), label, engine, split, path.stem, source=between[0] if between else "")
-
-
-def _place(group: str) -> float:
-    """A number from 0 to 1 that depends on the group's name alone."""
-    return int.from_bytes(hashlib.sha256(os.fsencode(group)).digest()[:6], "big") / 2**48
+    split = "eval" if hash_fraction(os.fsencode(path.stem)) < eval_share else "train"
+    return ManifestRow(name.as_posix(), label, engine, split, path.stem, source=between[0] if between else "")
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Tables of text on disk, CSV or Parquet, as rows: column name to cell."""
+"""Reads tables of text, CSV or Parquet, as rows: ``{column: cell}``."""
 
 import csv
 import io
@@ -7,27 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import ManifestError
+from trainer.files import read_bounded
 
-#: A row; a CSV line that is too short lacks (None) its last cells.
-Row = dict[str, str | None]
+#: The most bytes of a manifest: some three million rows.
+MOST_BYTES = 500_000_000
+#: A row; a CSV line that is too short has None for its last cells.
+TableRow = dict[str, str | None]
 
 
-def parse(path: Path, data: bytes) -> list[Row]:
-    """The rows of a table whose bytes are ``data``; Parquet when ``path`` says so. Raises `ManifestError`."""
+def parse_table(path: Path, data: bytes) -> list[TableRow]:
+    """The rows of a table with the bytes ``data``; Parquet when ``path`` ends in .parquet. Raises `ManifestError`."""
     return _parquet(path, data) if _is_parquet(path) else _csv(path, data)
 
 
-def load(path: Path) -> bytes:
-    """The bytes of a table; raises `ManifestError`."""
+def read_table(path: Path) -> bytes:
+    """The bytes of a table; raises `ManifestError` when the file cannot be read."""
     try:
-        return path.read_bytes()
+        return read_bounded(path, MOST_BYTES)
     except FileNotFoundError as error:
         raise ManifestError(f"manifest {path} does not exist") from error
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
-def _csv(path: Path, data: bytes) -> list[Row]:
+def _csv(path: Path, data: bytes) -> list[TableRow]:
     try:
         rows: list[dict[str | None, Any]] = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -35,7 +38,7 @@ def _csv(path: Path, data: bytes) -> list[Row]:
     return [{name: cell for name, cell in row.items() if name is not None} for row in rows]
 
 
-def _parquet(path: Path, data: bytes) -> list[Row]:
+def _parquet(path: Path, data: bytes) -> list[TableRow]:
     try:
         parquet = import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
@@ -45,7 +48,7 @@ def _parquet(path: Path, data: bytes) -> list[Row]:
         raise ManifestError(message) from error
     try:
         rows: list[dict[str, Any]] = parquet.read_table(io.BytesIO(data)).to_pylist()
-    except (OSError, ValueError, NotImplementedError) as error:  # what pyarrow's errors derive from
+    except (OSError, ValueError, NotImplementedError) as error:  # the bases of pyarrow's errors
         raise _unreadable(path, error) from error
     return [{name: None if cell is None else str(cell) for name, cell in row.items()} for row in rows]
 

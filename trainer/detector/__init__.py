@@ -1,1 +1,1 @@
-"""What a detector is: network, weights, checkpoint, card."""
+"""What a detector is: network, weights, checkpoint, model card."""

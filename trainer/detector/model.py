@@ -4,28 +4,25 @@ After Porcile et al., "Finding AI-Generated Faces in the Wild" (CVPR-W 2024): Ef
 two fully connected layers of 2,048 with ReLU → dropout 0.8 → one score (0 real, 1 AI-generated).
 """
 
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from trainer.detector.allocator import keep_memory
+from trainer.detector.embedding import Embedding, embed_normalised, scaling_matrix
+from trainer.detector.runtime_shims import declare_torchvision_operators, keep_memory
 from trainer.errors import WeightsError
-from trainer.detector.operators import declare_missing
 from trainer.pixels.preprocess import SIZE
 
 #: Width of both hidden layers, and the share of activations dropped before the score (the paper's).
 HIDDEN = 2048
 DROPOUT = 0.8
 
-Embedding = Literal["last", "multilevel"]
-
-#: Keeps the slope of a standard deviation finite where a map is flat.
-_VARIANCE_FLOOR = 1e-8
-
 
 class Scaling(nn.Module):
-    """(B, D) → (B, D): each feature moved and scaled to what it was on average in training; at first the identity."""
+    """(B, D) → (B, D): standardises each feature by its mean and deviation in training; at first the identity."""
 
     mean: Tensor
     std: Tensor
@@ -41,19 +38,20 @@ class Scaling(nn.Module):
 
 
 class Head(nn.Module):
-    """(B, D) embedding → (B, 1) logit. The paper does not say where the dropout sits: here, before the score."""
+    """(B, D) embedding → (B, 1) logit: hidden layers with ReLU, then one score.
 
-    def __init__(self, embedding_size: int, hidden: int = HIDDEN, dropout: float = DROPOUT) -> None:
+    ``hidden`` is the width of two layers, as in the paper, or the width of each; without any the head is linear. The
+    paper does not say where its dropout is: here it precedes the score of a head with hidden layers.
+    """
+
+    def __init__(self, embedding_size: int, hidden: int | Sequence[int] = HIDDEN, dropout: float = DROPOUT) -> None:
         super().__init__()
+        self.widths = (hidden, hidden) if isinstance(hidden, int) else tuple(hidden)
         self.scaling = Scaling(embedding_size)
-        self.layers = nn.Sequential(
-            nn.Linear(embedding_size, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, 1),
-        )
+        sizes = (embedding_size, *self.widths)
+        layers = [layer for size, width in pairwise(sizes) for layer in (nn.Linear(size, width), nn.ReLU())]
+        drop = [nn.Dropout(dropout)] if self.widths else []
+        self.layers = nn.Sequential(*layers, *drop, nn.Linear(sizes[-1], 1))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """(B, D) → (B, 1)."""
@@ -62,14 +60,16 @@ class Head(nn.Module):
 
 
 class Detector(nn.Module):
-    """Scores photos. Only the head has parameters that train; the backbone stays in ``eval`` mode, whatever is asked.
+    """Scores photos. Only the head's parameters train; the backbone stays in ``eval`` mode even under `train`.
 
-    ``mean`` and ``std`` are those that the backbone's weights came with, for pixels scaled to 0..1. ``embedding`` is
-    "last", the paper's, or "multilevel" (see `multilevel`).
+    ``mean`` and ``std`` come with the backbone's weights and are for pixels scaled to 0..1. ``embedding`` is "last",
+    the paper's, or "multilevel" (see `trainer.detector.embedding`). ``input_size`` is the side of the pictures that the
+    backbone takes.
     """
 
     mean: Tensor
     std: Tensor
+    scale: Tensor | None
 
     def __init__(
         self,
@@ -78,16 +78,20 @@ class Detector(nn.Module):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         embedding: Embedding = "last",
+        *,
+        input_size: int = SIZE,
     ) -> None:
         super().__init__()
         self.backbone = backbone.eval().requires_grad_(requires_grad=False)
         self.head = head
         self.embedding: Embedding = embedding
+        self.input_size = input_size
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("scale", scaling_matrix(input_size), persistent=False)
 
     def train(self, mode: bool = True) -> Self:
-        """Train or freeze the head. BatchNorm statistics of a "frozen" backbone drift otherwise (pytorch #86590)."""
+        """Train or freeze the head only: BatchNorm statistics of a "frozen" backbone would drift (pytorch #86590)."""
         super().train(mode)
         self.backbone.eval()
         return self
@@ -95,55 +99,34 @@ class Detector(nn.Module):
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, 512, 512, 3) uint8 RGB → (B, D) float embeddings.
 
-        The bus to the device carries bytes; NHWC seen as NCHW is the channels-last layout that convolutions like.
+        The transfer to the device carries bytes; NHWC viewed as NCHW is channels-last, fast for convolutions.
         """
         images = (pixels.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
+        if self.scale is not None:
+            images = self.scale @ images @ self.scale.T
         return embed_normalised(self.backbone, images, self.embedding)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 512, 512, 3) uint8 RGB → (B,) logits; ``sigmoid`` of these are the scores."""
-        logits: Tensor = self.head(self.embed(pixels)).squeeze(1)
-        return logits
+        logits: Tensor = self.head(self.embed(pixels))
+        return logits.squeeze(1)
 
-
-def embed_normalised(backbone: nn.Module, images: Tensor, embedding: Embedding) -> Tensor:
-    """Normalised (B, 3, H, W) → (B, D)."""
-    if embedding == "multilevel":
-        return multilevel(backbone, images)
-    last: Tensor = backbone(images)
-    return last
-
-
-def multilevel(backbone: nn.Module, images: Tensor) -> Tensor:
-    """Mean and standard deviation of the stem's and every block's map, and not of what comes after them.
-
-    The early maps carry what the last embedding has thrown away: noise, edges, upsampling's traces. They come with the
-    same forward pass, less its last convolution. Raises `WeightsError` for networks other than EfficientNets.
-    """
-    if not all(hasattr(backbone, name) for name in ("conv_stem", "bn1", "blocks")):
-        raise WeightsError(f"{type(backbone).__name__} has no blocks as EfficientNets have: use --embedding last")
-    parts: Any = backbone
-    maps = parts.bn1(parts.conv_stem(images))
-    moments = _moments(maps)
-    for block in parts.blocks:
-        maps = block(maps)
-        moments += _moments(maps)
-    return torch.cat(moments, dim=1)
-
-
-def _moments(maps: Tensor) -> list[Tensor]:
-    """(B, C, H, W) → the mean and the standard deviation of each channel, (B, C) both."""
-    variance, mean = torch.var_mean(maps.float(), dim=(2, 3), correction=0)
-    return [mean, torch.sqrt(variance + _VARIANCE_FLOOR)]
+    def logits_and_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 512, 512, 3) uint8 RGB → (B,) logits, and the (B, D) standardised embeddings that they are made of."""
+        embedding = self.embed(pixels)
+        return self.head(embedding).squeeze(1), self.head.scaling(embedding)
 
 
 def build_backbone(name: str) -> nn.Module:
-    """An untrained timm network without its classifier: normalised (B, 3, H, W) → (B, D)."""
-    declare_missing()
+    """An untrained timm network without classifier: normalised (B, 3, H, W) → (B, D).
+
+    Raises `WeightsError` when timm does not know the name.
+    """
+    declare_torchvision_operators()
     keep_memory()
     import timm
 
-    if not timm.is_model(name):  # "hf-hub:..." and "local-dir:..." would go and look elsewhere
+    if not timm.is_model(name):  # "hf-hub:..." and "local-dir:..." would load from elsewhere
         raise WeightsError(f"backbone {name!r} is not a network that timm knows")
     try:
         backbone: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
@@ -152,20 +135,6 @@ def build_backbone(name: str) -> nn.Module:
     return backbone
 
 
-def embedding_size(backbone: nn.Module, embedding: Embedding = "last") -> int:
-    """Length D of a network's embedding, by asking it; refuses networks that give none at 512×512."""
-    backbone.eval()
-    try:
-        with torch.inference_mode():
-            shape = tuple(embed_normalised(backbone, torch.zeros(1, 3, SIZE, SIZE), embedding).shape)
-    except (RuntimeError, AssertionError) as error:
-        raise WeightsError(f"{type(backbone).__name__} does not take {SIZE}x{SIZE} pictures: {error}") from error
-    match shape:
-        case (1, size):
-            return size
-    raise WeightsError(f"{type(backbone).__name__} gives {shape}, not one embedding a picture")
-
-
-def trainable_parameters(module: nn.Module) -> int:
-    """How many numbers the fit may change."""
+def count_trainable_parameters(module: nn.Module) -> int:
+    """The number of parameters that training changes."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

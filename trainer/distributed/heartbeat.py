@@ -1,7 +1,7 @@
-"""A sign of life that ranks give each other: one that is lost ends the run within a minute, and never hangs it.
+"""Heartbeats between ranks: a rank that is lost ends the run within a minute, instead of hanging it.
 
-Collectives cannot do that. They wait for a rank that was stopped, or whose machine is gone, until they time out; and
-the time-out would have to be as long as the longest work that one rank does while the others wait.
+The timeout of collectives cannot do that. They wait for a rank that was stopped, or whose machine is gone, until they
+time out; and the timeout must exceed the longest work that one rank does while the others wait.
 """
 
 import os
@@ -14,18 +14,18 @@ import click
 import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]  # public, says the documentation
 
-#: How often a rank gives a sign of life, and after how long without one it is taken for lost. torchrun takes half a
-#: minute more to end a rank that does not answer.
+#: The interval between a rank's heartbeats, and the time without one after which it counts as lost. torchrun takes half
+#: a minute more to end a rank that does not answer.
 BEAT_S = 2.0
 LOST_S = 25.0
-#: How often a waiting rank looks whether the others have come.
+#: How often a waiting rank checks whether the others have arrived.
 _LOOK_S = 0.02
 
 
 class Heartbeat:
-    """This rank's sign of life, and its eye on those of the others.
+    """Sends this rank's heartbeat and watches those of the others.
 
-    ``store`` is a connection of its own, as what else goes through a connection would wait for its turn.
+    ``store`` must be a connection of its own: requests on a shared connection wait for each other.
     """
 
     def __init__(self, store: Store, rank: int, size: int) -> None:
@@ -38,7 +38,7 @@ class Heartbeat:
         self._thread.start()
 
     def meet(self, stopping: Callable[[], bool]) -> bool:
-        """Wait until every rank has come here, however long that takes; False when asked to stop instead."""
+        """Wait until every rank has arrived here, without a timeout; False when asked to stop first."""
         self._meetings += 1
         name = f"meeting/{self._meetings}"
         here = self._store.add(name, 1)
@@ -50,7 +50,7 @@ class Heartbeat:
         return True
 
     def stop(self) -> None:
-        """No more signs of life; the others take this rank for lost, unless they have stopped as well."""
+        """End the heartbeat: the other ranks count this one as lost, unless they have stopped too."""
         self._over.set()
         self._thread.join()
 
@@ -66,14 +66,14 @@ class Heartbeat:
             self._beat()
             lost = self._lost(seen)
         except dist.DistError as error:
-            return f"the place where ranks meet is lost: {' '.join(str(error).split())[:200]}"
-        return None if lost is None else f"rank {lost} of {self._size} has given no sign of life for {LOST_S:g} s"
+            return f"the store of the ranks is lost: {' '.join(str(error).split())[:200]}"
+        return None if lost is None else f"rank {lost} of {self._size} has sent no heartbeat for {LOST_S:g} s"
 
     def _beat(self) -> None:
         self._store.add(f"beat/{self._rank}", 1)
 
     def _lost(self, seen: dict[int, tuple[int, float]]) -> int | None:
-        """The first rank that is lost. ``seen`` is each one's last sign of life, and when that was new."""
+        """The first rank that is lost. ``seen`` holds each rank's last heartbeat, and when it was new."""
         for rank in range(self._size):
             beat, now = self._store.add(f"beat/{rank}", 0), time.monotonic()
             if rank not in seen or seen[rank][0] != beat:
@@ -84,6 +84,6 @@ class Heartbeat:
 
 
 def _end(why: str) -> None:
-    """End the process as it stands: its main thread may wait for a lost rank where no exception can reach it."""
-    click.echo(f"\nError: {why}; the same command goes on from what is saved", err=True)
+    """End the process at once: its main thread may wait for a lost rank where no exception can reach it."""
+    click.echo(f"\nError: {why}; run the same command again to continue from what is saved", err=True)
     os._exit(1)

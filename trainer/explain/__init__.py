@@ -1,1 +1,1 @@
-"""Where in a photo the detector sees its evidence."""
+"""Where in a photo the detector sees its evidence: attribution maps and their overlay."""

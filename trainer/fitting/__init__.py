@@ -1,1 +1,1 @@
-"""Embedding, and the loops that fit."""
+"""From pictures to a fitted head: embeddings, their cache, and the training loops."""

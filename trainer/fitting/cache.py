@@ -1,7 +1,7 @@
-"""Embeddings on disk: each picture and view is embedded once, shared between runs, and read without filling memory.
+"""A cache of embeddings on disk: each picture and view is embedded once for all runs, and read by memory-mapping.
 
-One folder for each way of making embeddings; in it, segments: ``<id>.npy``, (n, D) float32, and ``<id>.keys``, n keys.
-A segment's keys are written last, so that what a killed process left half done does not count.
+It has a folder for each way of making embeddings, with segments: ``<id>.npy``, (n, D) float32, and ``<id>.keys``, n
+keys. A segment's keys are written last, so that the half-written segment of a killed process does not count.
 """
 
 import hashlib
@@ -13,19 +13,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.files import atomic_write
+
 Embeddings = NDArray[np.float32]
 
 _KEY = np.dtype("S64")  # hexadecimal: NumPy sorts and compares text, and drops zero bytes at the end of raw bytes
 
 
-def key(image_sha256: str, view: str) -> bytes:
-    """What an embedding is known by, beside how it was made: the file's digest and the view's name."""
+def embedding_key(image_sha256: str, view: str) -> bytes:
+    """The key of an embedding in its folder: a digest of the file's SHA-256 and the view's name."""
     return hashlib.sha256(f"{image_sha256} {view}".encode()).hexdigest().encode()
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """Where each embedding lies: sorted keys, and for each its segment's number and row."""
+    """The position of each embedding: sorted keys, and for each its segment's number and row."""
 
     keys: NDArray[np.bytes_]
     segments: NDArray[np.intp]
@@ -33,8 +35,8 @@ class _Index:
     names: list[str]
 
 
-class Cache:
-    """The embeddings made one way: by these ``parts`` (preprocess fingerprint, backbone, normalisation, ...)."""
+class EmbeddingCache:
+    """The embeddings made one way, by these ``parts``: preprocess fingerprint, backbone, normalisation and so on."""
 
     def __init__(self, root: Path, parts: Sequence[str]) -> None:
         self.folder = root / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
@@ -42,18 +44,16 @@ class Cache:
         (self.folder / "made-by.txt").write_text("\n".join(parts) + "\n")
 
     def missing(self, keys: Sequence[bytes]) -> list[int]:
-        """Positions in ``keys`` of those that are not here yet; of equal keys the first."""
+        """Ascending positions in ``keys`` of those that are not cached yet; of equal keys the first."""
         wanted, first = np.unique(np.array(keys, dtype=_KEY), return_index=True)
         return sorted(int(position) for position in first[~np.isin(wanted, self._index().keys)])
 
     def append(self, keys: Sequence[bytes], embeddings: Embeddings) -> None:
-        """Add a segment; safe beside other processes that add theirs."""
+        """Add a segment of n keys and (n, D) embeddings; other processes may add theirs at the same time."""
         name = uuid.uuid4().hex
         for kind, array in (("npy", embeddings.astype(np.float32, copy=False)), ("keys", np.array(keys, dtype=_KEY))):
-            part = self.folder / f".{name}.{kind}"
-            with part.open("wb") as file:
+            with atomic_write(self.folder / f"{name}.{kind}") as part, part.open("wb") as file:
                 np.save(file, array)
-            part.replace(self.folder / f"{name}.{kind}")
 
     def gather(self, keys: Sequence[bytes], path: Path) -> Embeddings:
         """(N, D) in the order of ``keys``, memory-mapped at ``path``; raises KeyError when one is missing."""

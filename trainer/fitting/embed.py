@@ -1,8 +1,9 @@
 """Pictures to embeddings: the backbone is frozen, so each picture and view passes through it once, for all runs.
 
-Each rank embeds its share of what the cache lacks; decoding runs ahead, so that the accelerator never waits for it.
+Each rank embeds its share of what the cache lacks. Decoding runs ahead, so that the accelerator never waits for it.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,33 +14,33 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from trainer.fitting import cache
-from trainer.pixels import views
-from trainer.fitting.cache import Cache, Embeddings
-from trainer.distributed.cores import cores
-from trainer.errors import ManifestError, Rejected, TrainerError
+from trainer.detector.embedding import INTERPOLATION
 from trainer.detector.model import Detector
-from trainer.pixels.preprocess import FINGERPRINT, SIZE, Pixels, decode
+from trainer.detector.weights import architecture_name, weights_sha256
+from trainer.distributed.process import Stopped, cores
 from trainer.distributed.ranks import Ranks
-from trainer.distributed.stop import Stopped
-from trainer.detector.weights import architecture, digest
+from trainer.errors import ManifestError, Rejected, TrainerError
+from trainer.fitting import cache
+from trainer.fitting.cache import EmbeddingCache, Embeddings
+from trainer.pixels import views
+from trainer.pixels.preprocess import FINGERPRINT, SIZE, Pixels, decode
+from trainer.progress import progress_bar
 
-#: Batches that may wait decoded; more where that would leave cores idle.
+#: How many decoded batches may wait; more where that would leave cores idle.
 AHEAD = 4
-#: Pictures in one forward pass. On a CPU four take a gigabyte more than one, and are no faster.
+#: Pictures in one forward pass. On a CPU four take a gigabyte more than one and are no faster.
 CPU_BATCH = 1
 CUDA_BATCH = 128
-#: Embeddings in one segment of the cache: what a killed process has to do again.
+#: Embeddings in one segment of the cache: the most that a killed process has to repeat.
 SEGMENT = 512
 #: The embeddings of no pictures.
-NONE: Embeddings = np.empty((0, 0), dtype=np.float32)
+NO_EMBEDDINGS: Embeddings = np.empty((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One picture, known by its digest, as one of its views."""
+    """One view of one picture, which is identified by its SHA-256."""
 
     path: Path
     sha256: str
@@ -47,8 +48,8 @@ class Source:
 
     @property
     def key(self) -> bytes:
-        """What its embedding is known by."""
-        return cache.key(self.sha256, self.view)
+        """The key of its embedding in the cache."""
+        return cache.embedding_key(self.sha256, self.view)
 
 
 class Embedder:
@@ -61,7 +62,9 @@ class Embedder:
         self._detector = detector.to(ranks.device)
         self._ranks = ranks
         self._batch = CPU_BATCH if ranks.device.type == "cpu" else CUDA_BATCH
-        self._root, self._cache = root, Cache(root, made_by(detector))
+        self._root, self._cache = root, EmbeddingCache(root, cache_parts(detector))
+        #: How many pictures this rank has embedded, and how many seconds that took.
+        self.embedded, self.seconds = 0, 0.0
 
     def embed(self, sources: Sequence[Source], path: Path, what: str) -> Embeddings:
         """(N, D) float32 embeddings in the order of ``sources``, memory-mapped at ``path``, a file of this rank's own.
@@ -72,34 +75,36 @@ class Embedder:
         return self.gather(sources, path)
 
     def fill(self, sources: Sequence[Source], what: str) -> None:
-        """Embed what the cache lacks, each rank its share; when it returns all of them are there.
+        """Embed what the cache lacks, each rank its share; afterwards the cache has all of them.
 
-        Raises `ManifestError` naming a picture that cannot be used, and a `TrainerError` naming the cache when what
-        other ranks made is not in it.
+        Raises `ManifestError` naming a picture that cannot be used, `Stopped` when asked to stop, and a `TrainerError`
+        naming the cache when it lacks what others embedded.
         """
         keys = [source.key for source in sources]
         missing = self._cache.missing(keys)
-        self._ranks.meet()  # nobody adds to the cache before everybody has seen what it lacks
+        self._ranks.meet()  # no rank adds to the cache before all have seen what it lacks
         mine = [sources[missing[place]] for place in self._ranks.share(len(missing))]
+        began = time.perf_counter()
         self._embed_missing(mine, what)
+        self.embedded, self.seconds = self.embedded + len(mine), self.seconds + time.perf_counter() - began
         self._ranks.meet()
         if lacking := self._cache.missing(keys):
             raise TrainerError(
-                f"ranks do not share --cache {self._root}, or one of them began anew: {len(lacking)} embeddings that "
-                "others were to make are not there"
+                f"ranks do not share --cache {self._root}, or one of them restarted: it lacks "
+                f"{len(lacking)} embeddings of other ranks"
             )
 
     def gather(self, sources: Sequence[Source], path: Path) -> Embeddings:
-        """What `fill` saw to, as `embed` gives it."""
-        return self._cache.gather([source.key for source in sources], path) if sources else NONE
+        """(N, D) embeddings of ``sources`` after `fill`, memory-mapped at ``path``."""
+        return self._cache.gather([source.key for source in sources], path) if sources else NO_EMBEDDINGS
 
     def _embed_missing(self, sources: Sequence[Source], what: str) -> None:
         rows: list[Embeddings] = []
         done = 0
         with (
-            tqdm(total=len(sources), desc=f"embed {what}", unit="image", disable=not self._ranks.first) as bar,
-            closing(decoded(sources, self._batch, pinned=self._on_cuda)) as batches,
-            closing(self._forwarded(batches)) as forwarded,  # or threads would be at work still when this ends early
+            progress_bar(len(sources), f"embed {what}", "image", shown=self._ranks.first) as bar,
+            closing(decode_ahead(sources, self._batch, pinned=self._on_cuda)) as batches,
+            closing(self._forwarded(batches)) as forwarded,  # otherwise threads would go on when this ends early
         ):
             for embeddings in forwarded:
                 rows.append(embeddings)
@@ -113,18 +118,18 @@ class Embedder:
                     raise Stopped
 
     def _keep(self, done: Sequence[Source], rows: list[Embeddings]) -> None:
-        """Put what was done last into the cache."""
+        """Put the latest embeddings into the cache: those of the last of the sources that are done."""
         embeddings = np.concatenate(rows)
         self._cache.append([source.key for source in done[-len(embeddings) :]], embeddings)
 
     def _forwarded(self, batches: Iterator[Tensor]) -> Generator[Embeddings]:
-        """Embeddings of batches, in order; on a CPU several pictures at once, each on one thread and for itself.
+        """(B, D) embeddings of batches, in order; on a CPU several pictures at once, each on a thread of its own.
 
-        The last bits of a convolution depend on how many threads share it and on how many pictures it takes: so N
-        ranks give the bits of one.
+        The last bits of a convolution depend on how many threads share it and on how many pictures it takes: this way
+        N ranks give the bits of one.
         """
         if self._on_cuda:
-            yield from one_behind(map(self._forward, batches))
+            yield from copy_one_behind(map(self._forward, batches))
             return
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -139,26 +144,28 @@ class Embedder:
         return self._ranks.device.type == "cuda"
 
     def _forward(self, pixels: Tensor) -> Tensor:
-        """Embeddings on the device; CUDA may be at work on them still."""
+        """Embeddings on the device; CUDA may still be computing them."""
         with torch.inference_mode():
             return self._detector.embed(pixels.to(self._ranks.device, non_blocking=True)).float()
 
 
-def made_by(detector: Detector) -> list[str]:
-    """All that its embeddings depend on, beside the pictures.
+def cache_parts(detector: Detector) -> list[str]:
+    """What a detector's embeddings depend on, besides the pictures: the ``parts`` of their `EmbeddingCache`.
 
-    The tensors are not enough: two architectures may hold the same (timm has Lite1 twice, padded in two ways), and
-    weights may come with another normalisation.
+    The tensors alone are not enough: two architectures may hold the same (timm has Lite1 twice, padded in two ways),
+    and weights may come with another normalisation.
     """
     normalisation = [f"{name} {getattr(detector, name).flatten().tolist()}" for name in ("mean", "std")]
     backbone = detector.backbone
-    return [FINGERPRINT, architecture(backbone), digest(backbone), *normalisation, detector.embedding]
+    scaled = [f"{INTERPOLATION} {detector.input_size}"] if detector.input_size != SIZE else []
+    made = [FINGERPRINT, architecture_name(backbone), weights_sha256(backbone), *normalisation, detector.embedding]
+    return made + scaled
 
 
-def decoded(sources: Sequence[Source], batch: int, *, pinned: bool = False) -> Generator[Tensor]:
-    """Batches of (B, 512, 512, 3) uint8 pixels, decoded ahead of their use, a bounded number of them at a time.
+def decode_ahead(sources: Sequence[Source], batch: int, *, pinned: bool = False) -> Generator[Tensor]:
+    """Batches of (B, 512, 512, 3) uint8 pixels, a bounded number of them decoded ahead of their use.
 
-    ``pinned`` puts them where a CUDA device can fetch them without the CPU's help.
+    ``pinned`` puts them into memory that a CUDA device can copy without the CPU.
     """
     waiting: deque[list[Future[Pixels]]] = deque()
     ahead = max(AHEAD, 2 * cores() // batch)
@@ -172,15 +179,15 @@ def decoded(sources: Sequence[Source], batch: int, *, pinned: bool = False) -> G
 
 
 def pixels_of(source: Source) -> Pixels:
-    """What the detector sees of a source; raises `ManifestError` naming it."""
+    """(512, 512, 3) uint8 pixels of a source; raises `ManifestError` naming a picture that cannot be used."""
     try:
-        return decode(views.apply(source.view, source.path.read_bytes(), source.sha256)).pixels
+        return decode(views.apply_view(source.view, source.path.read_bytes(), source.sha256)).pixels
     except (OSError, Rejected) as error:
         raise ManifestError(f"picture {source.path} cannot be used: {error}") from error
 
 
-def one_behind(launched: Iterator[Tensor]) -> Iterator[Embeddings]:
-    """Each result is waited for when the next batch is on its way: so the device need not wait for the CPU."""
+def copy_one_behind(launched: Iterator[Tensor]) -> Iterator[Embeddings]:
+    """Copy each result to the host after launching the next batch, so that the device need not wait for the CPU."""
     last = next(launched, None)
     for current in launched:
         if last is not None:

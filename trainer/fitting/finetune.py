@@ -1,6 +1,6 @@
 """Fit with the backbone in the loop: unfrozen, or frozen to show that the cached fit is the same.
 
-Each rank decodes and runs its share of every batch under DistributedDataParallel; BatchNorm statistics stay put.
+Each rank decodes and runs its share of every batch under DistributedDataParallel; BatchNorm statistics do not change.
 """
 
 from collections import deque
@@ -11,32 +11,34 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer.distributed import shares
-from trainer.distributed.cores import cores
-from trainer.fitting.embed import Source, pixels_of
-from trainer.errors import TrainerError
-from trainer.fitting.loop import Loop, Recipe, batch_rows
 from trainer.detector.model import Detector
-from trainer.pixels.preprocess import Pixels
+from trainer.distributed import batch_shards
+from trainer.distributed.process import cores
 from trainer.distributed.ranks import Ranks
-from trainer.fitting.snapshot import Snapshot
+from trainer.errors import TrainerError
+from trainer.fitting.embed import Source, pixels_of
+from trainer.fitting.loop import Recipe, TrainingLoop, batch_rows
+from trainer.fitting.snapshot import Progress, Snapshot
+from trainer.pixels.preprocess import Pixels
 
-#: Steps whose pictures are decoded ahead.
+#: The number of steps whose pictures are decoded ahead.
 _AHEAD = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Unfreezing:
-    """Which of the backbone trains: "none", "last:N" blocks with all that comes after them, or "all"; how fast."""
+    """Which part of the backbone trains ("none", "last:N" blocks and all that follow, or "all"), and how fast."""
 
     what: str = "none"
     learning_rate: float = 1e-5
 
     def parameters(self, backbone: nn.Module) -> list[nn.Parameter]:
-        """The backbone's parameters that train, marked as such."""
+        """The backbone's parameters that train, now with ``requires_grad``.
+
+        Raises a `TrainerError` when ``what`` does not name a part of this backbone.
+        """
         chosen = [parameter for module in self._modules(backbone) for parameter in module.parameters()]
         for parameter in chosen:
             parameter.requires_grad_()
@@ -54,57 +56,63 @@ class Unfreezing:
                 names = list(children)
                 return [*blocks[-int(number) :], *(children[name] for name in names[names.index("blocks") + 1 :])]
         raise TrainerError(
-            f"--unfreeze {self.what!r}: none, last:N with N of the backbone's {len(blocks)} blocks, or all"
+            f"--unfreeze {self.what!r} is not none, last:N with N of the backbone's {len(blocks)} blocks, or all"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class LabelledSources:
     """Labelled pictures: N sources and their (N,) labels, 1 for fake."""
 
     sources: Sequence[Source]
     labels: Tensor
 
 
-def finetune(
+def finetune(  # noqa: PLR0913 - what is fitted, how, and by whom
     detector: Detector,
-    data: Pictures,
+    data: LabelledSources,
     recipe: Recipe,
     unfreezing: Unfreezing,
     ranks: Ranks,
     snapshot: Snapshot,
     stopping: Callable[[], bool] = lambda: False,
-) -> Tensor:
-    """Fit ``detector`` in place; each step's loss over the whole batch.
+    *,
+    report: Callable[[int, dict[str, float]], None] = lambda _step, _found: None,
+) -> Progress:
+    """Fit ``detector`` in place; returns the fit's progress, with each step's loss over the whole batch.
 
-    Raises a `TrainerError` when the batch has fewer pictures than there are ranks.
+    Raises a `TrainerError` when the batch has fewer pictures than there are ranks, and `Stopped`, after saving, when
+    asked to stop.
     """
-    shares.check(recipe.batch, ranks)
+    batch_shards.check_batch(recipe.batch, ranks)
     _share_dropout(detector, recipe, ranks)
-    optimizer = ready(detector, recipe, unfreezing, ranks.device)
+    optimizer = prepare_optimizer(detector, recipe, unfreezing, ranks.device)
     parallel = _parallel(detector, ranks)
     ahead = _Ahead(data.sources, recipe, ranks)
     unfrozen = len(optimizer.param_groups) > 1
-    rounded = ranks.device.type == "cuda" and unfrozen  # frozen it is to give the cached fit's losses
+    rounded = ranks.device.type == "cuda" and unfrozen  # a frozen one must give the losses of the cached fit
 
     def loss_of(rows: Tensor, step: int) -> Tensor:
         mine = rows[ranks.rank :: ranks.size]
         with torch.autocast(ranks.device.type, torch.bfloat16, enabled=rounded):
             logits = parallel(torch.from_numpy(ahead.pixels(step)).to(ranks.device)).float()
-        target = recipe.targets(data.labels[mine].to(ranks.device))
-        whole = binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(rows)
-        return shares.averaged(whole, ranks)
+        whole = recipe.loss(logits, data.labels[mine].to(ranks.device), reduction="sum") / len(rows)
+        return batch_shards.average_over_ranks(whole, ranks)
 
-    loop = Loop(recipe, len(data.sources), snapshot, shares.agreed(stopping, ranks), shown=ranks.first)
-    losses = loop.run(detector, optimizer, loss_of, ranks.device)
+    any_stops = batch_shards.any_rank(stopping, ranks)
+    loop = TrainingLoop(recipe, len(data.sources), snapshot, any_stops, report=report, shown=ranks.first)
+    progress = loop.run(detector, optimizer, loss_of, ranks.device)
     detector.eval()
-    return losses
+    return progress
 
 
-def ready(detector: Detector, recipe: Recipe, unfreezing: Unfreezing, device: torch.device) -> torch.optim.Adagrad:
-    """Put the detector on its device and in training; its optimiser, with one group of parameters or, unfrozen, two.
+def prepare_optimizer(
+    detector: Detector, recipe: Recipe, unfreezing: Unfreezing, device: torch.device
+) -> torch.optim.Adagrad:
+    """Put the detector on its device and in training mode; returns its optimiser.
 
-    AdaGrad makes its sums when it is made, where the parameters lie: so they have to be on the device before.
+    It has one group of parameters or, with a backbone that trains, two. AdaGrad allocates its sums where the parameters
+    are, so they must be on the device first.
     """
     detector.to(device).train()
     groups = [{"params": list(detector.head.parameters()), "lr": recipe.learning_rate}]
@@ -114,23 +122,23 @@ def ready(detector: Detector, recipe: Recipe, unfreezing: Unfreezing, device: to
 
 
 def _share_dropout(detector: Detector, recipe: Recipe, ranks: Ranks) -> None:
-    """Let the head drop what one rank would."""
+    """Let the head drop what one rank would drop in the whole batch."""
     for place, layer in enumerate(detector.head.layers):
         if isinstance(layer, nn.Dropout):
-            detector.head.layers[place] = shares.DropoutShare(layer, recipe.batch, ranks)
+            detector.head.layers[place] = batch_shards.ShardedDropout(layer, recipe.batch, ranks)
 
 
 def _parallel(detector: Detector, ranks: Ranks) -> nn.Module:
-    """The detector, whose gradients are averaged over the ranks."""
+    """The detector, with gradients averaged over the ranks."""
     if ranks.size == 1:
         return detector
-    ranks.meet()  # the ranks' ways here differ in length; collectives have little patience
-    partly = detector.embedding == "multilevel"  # which has no use for what comes after the blocks
+    ranks.meet()  # ranks arrive at different times, and collectives time out
+    partly = detector.embedding == "multilevel"  # it does not use the layers after the blocks
     return DistributedDataParallel(detector, broadcast_buffers=False, find_unused_parameters=partly)
 
 
 class _Ahead:
-    """This rank's pictures of each step, decoded ahead."""
+    """Decodes this rank's pictures of the next steps in threads."""
 
     def __init__(self, sources: Sequence[Source], recipe: Recipe, ranks: Ranks) -> None:
         self._sources, self._recipe, self._ranks = sources, recipe, ranks
@@ -138,7 +146,7 @@ class _Ahead:
         self._waiting: deque[tuple[int, list[Future[Pixels]]]] = deque()
 
     def pixels(self, step: int) -> Pixels:
-        """(B, 512, 512, 3) of a step; steps are asked for in order."""
+        """(B, 512, 512, 3) uint8 of a step; steps must come in order."""
         first = self._waiting[-1][0] + 1 if self._waiting else step
         for ahead in range(first, min(step + _AHEAD, self._recipe.steps)):
             self._waiting.append((ahead, list(self._submitted(ahead))))

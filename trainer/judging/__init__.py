@@ -1,1 +1,1 @@
-"""Figures that a detector is judged by; arithmetic only."""
+"""The metrics that a detector is judged by: conditions, cohorts, results. Arithmetic only."""

@@ -1,32 +1,28 @@
-"""Whose real photos are flagged: the false positive rate of each cohort that the manifest's columns tell apart."""
+"""The false positive rate by cohort: groups of real photos with one value in a column of the manifest."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.errors import ManifestError
-from trainer.judging.evaluation import Cohort
-from trainer.judging.intervals import wilson
+from db.stats.cohorts import NOT_GIVEN, cohort_columns
+from db.stats.intervals import wilson
 from trainer.data.manifest import Example
+from trainer.errors import ManifestError
 from trainer.judging.metrics import Scores
-
-#: A column with more values than this, or than half the reals, tells pictures apart, and no cohorts.
-MOST_VALUES = 50
-#: The cohort of those whose row says nothing in the column.
-NOT_GIVEN = "(not given)"
+from trainer.judging.results import CohortRow
 
 
 def cohorts(
     examples: Sequence[Example], scores: Scores, threshold: float, columns: Sequence[str] | None = None
-) -> tuple[Cohort, ...]:
-    """The held-out reals of each value in each column, worst rate first; None asks for every column with a few values.
+) -> tuple[CohortRow, ...]:
+    """The held-out reals of each value in each column, worst rate first; None means every column with a few values.
 
-    The threshold may have been set on these reals, but on all of them: to a cohort it is nearly a stranger's, so that
-    Wilson's interval is right for small ones, and a little wide for one that is most of all. Raises `ManifestError` for
-    a column that is not there.
+    The threshold may have been set on all of these reals, but for one cohort it is almost independent: Wilson's
+    interval is right for small cohorts, and a little wide for one with most of the reals. Raises `ManifestError` for a
+    column that the manifest lacks.
     """
     reals = [(e, float(score)) for e, score in zip(examples, scores, strict=True) if e.split == "eval" and not e.fake]
-    found: list[Cohort] = []
+    found: list[CohortRow] = []
     for column in _columns([example for example, _ in reals], columns):
         values: dict[str, list[float]] = {}
         for example, score in reals:
@@ -38,16 +34,18 @@ def cohorts(
 def _columns(reals: Sequence[Example], asked: Sequence[str] | None) -> list[str]:
     known = sorted({column for example in reals for column in example.columns})
     if asked is None:
-        most = min(MOST_VALUES, len(reals) // 2)
-        return [c for c in known if 1 < len({example.columns.get(c) for example in reals}) <= most]
+        return cohort_columns([example.columns for example in reals])
     unknown = sorted(set(asked) - set(known))
     if unknown:
-        raise ManifestError(f"the manifest has no column {', '.join(unknown)}: it has {', '.join(known) or 'no more'}")
+        raise ManifestError(
+            f"the manifest has no column {', '.join(unknown)}: it has {', '.join(known) or 'no others'}"
+        )
     return list(dict.fromkeys(asked))
 
 
-def _cohort(column: str, value: str, scores: Scores, threshold: float) -> Cohort:
+def _cohort(column: str, value: str, scores: Scores, threshold: float) -> CohortRow:
     flagged = int(np.sum(scores >= threshold))
-    low, high = wilson(flagged, len(scores))
-    fpr = flagged / len(scores)
-    return Cohort(column=column, value=value, reals=len(scores), flagged=flagged, fpr=fpr, low=low, high=high)
+    fpr = wilson(flagged, len(scores))
+    return CohortRow(
+        column=column, value=value, reals=len(scores), flagged=flagged, fpr=fpr.value, low=fpr.low, high=fpr.high
+    )

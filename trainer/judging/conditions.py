@@ -1,23 +1,23 @@
-"""Fakes against reals at a threshold: one engine's, or pooled in the rows of the paper's Table 2."""
+"""Metrics of fakes against reals at a threshold: by engine, and pooled as in the rows of the paper's Table 2."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from trainer.judging.evaluation import REALS, Condition, ConditionName, EngineRow, Figures
-from trainer.judging.intervals import wilson
+from db.stats.intervals import wilson
 from trainer.data.manifest import Example
 from trainer.judging.metrics import Scores, auc, f1_at, rate_at
+from trainer.judging.results import REALS, ConditionName, ConditionRow, DetectionMetrics, EngineRow, GroupRow
 
-#: A fake is no face when the manifest's column ``content`` says so.
+#: A fake shows no face when the manifest's column ``content`` has this value.
 CONTENT, NON_FACE = "content", "nonface"
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
-    """One split's ascending scores: of reals, of each engine's faces, and of what each engine made that is none."""
+class ScoresByEngine:
+    """One split's ascending scores: of reals, of each engine's faces, and of each engine's non-faces."""
 
     reals: Scores
     faces: dict[str, Scores]
@@ -25,7 +25,7 @@ class Sorted:
 
     @classmethod
     def out_of(cls, examples: Sequence[Example], scores: Scores, split: str) -> Self:
-        """Sort out the scores, one for each example, of those that are in the split."""
+        """Group scores, one for each example, of the examples in the split."""
         reals: list[float] = []
         faces: dict[str, list[float]] = {}
         non_faces: dict[str, list[float]] = {}
@@ -47,16 +47,15 @@ def is_non_face(example: Example) -> bool:
     return example.columns.get(CONTENT, "").strip().lower().replace("-", "") == NON_FACE
 
 
-def figures(reals: Scores, fakes: Scores, threshold: float) -> Figures:
-    """Fakes against reals at a threshold; neither may be empty."""
-    caught = int(np.sum(fakes >= threshold))
-    low, high = wilson(caught, len(fakes))
-    return Figures(
+def detection_metrics(reals: Scores, fakes: Scores, threshold: float) -> DetectionMetrics:
+    """Metrics of fakes against reals at a threshold; raises ValueError when there are no fakes."""
+    tpr = wilson(int(np.sum(fakes >= threshold)), len(fakes))
+    return DetectionMetrics(
         fakes=len(fakes),
         reals=len(reals),
-        tpr=caught / len(fakes),
-        tpr_low=low,
-        tpr_high=high,
+        tpr=tpr.value,
+        tpr_low=tpr.low,
+        tpr_high=tpr.high,
         fpr=rate_at(reals, threshold),
         f1=f1_at(reals, fakes, threshold),
         ratio=1.0,
@@ -64,18 +63,42 @@ def figures(reals: Scores, fakes: Scores, threshold: float) -> Figures:
     )
 
 
-def engine_rows(split: Sorted, trained_on: frozenset[str], threshold: float) -> tuple[EngineRow, ...]:
-    """Each engine's faces against all reals of the split."""
+def engine_rows(split: ScoresByEngine, trained_on: frozenset[str], threshold: float) -> tuple[EngineRow, ...]:
+    """Metrics of each engine's faces against all reals of the split."""
     return tuple(
-        EngineRow(engine=name, in_training=name in trained_on, **figures(split.reals, fakes, threshold).model_dump())
+        EngineRow(
+            engine=name, in_training=name in trained_on, **detection_metrics(split.reals, fakes, threshold).model_dump()
+        )
         for name, fakes in split.faces.items()
     )
 
 
-def conditions(train: Sorted, held_out: Sorted, trained_on: frozenset[str], threshold: float) -> tuple[Condition, ...]:
+def group_rows(
+    examples: Sequence[Example], scores: Scores, threshold: float, name_of: Callable[[Example], str]
+) -> tuple[GroupRow, ...]:
+    """Metrics of the held-out faces of each family or source, against all held-out reals; by name."""
+    held_out = [(example, float(score)) for example, score in zip(examples, scores, strict=True) if _judges(example)]
+    reals = np.array([score for example, score in held_out if not example.fake])
+    groups: dict[str, list[float]] = {}
+    for example, score in held_out:
+        if example.fake:
+            groups.setdefault(name_of(example), []).append(score)
+    return tuple(
+        GroupRow(name=name, **detection_metrics(reals, np.array(groups[name]), threshold).model_dump())
+        for name in sorted(groups)
+    )
+
+
+def _judges(example: Example) -> bool:
+    return example.split == "eval" and not (example.fake and is_non_face(example))
+
+
+def conditions(
+    train: ScoresByEngine, held_out: ScoresByEngine, trained_on: frozenset[str], threshold: float
+) -> tuple[ConditionRow, ...]:
     """The rows of the paper's Table 2, without those for which there are no pictures.
 
-    "training" is what the manifest's split train holds, against its own reals; the others are held out.
+    "training" measures the manifest's split train against its own reals; the other rows are held out.
     """
     known = {name: scores for name, scores in held_out.faces.items() if name in trained_on}
     strange = {name: scores for name, scores in held_out.faces.items() if name not in trained_on}
@@ -88,11 +111,11 @@ def conditions(train: Sorted, held_out: Sorted, trained_on: frozenset[str], thre
     return tuple(_pooled(name, reals, engines, threshold) for name, reals, engines in asked if engines and len(reals))
 
 
-def _pooled(name: ConditionName, reals: Scores, engines: Mapping[str, Scores], threshold: float) -> Condition:
-    """All pictures alike, as the paper counts: its rates by engine make its 98.0 % only by their pictures' numbers."""
-    together = figures(reals, np.concatenate(list(engines.values())), threshold)
+def _pooled(name: ConditionName, reals: Scores, engines: Mapping[str, Scores], threshold: float) -> ConditionRow:
+    """Pool all pictures, as the paper does: its rates by engine give its 98.0 % only when weighted by pictures."""
+    together = detection_metrics(reals, np.concatenate(list(engines.values())), threshold)
     mean = float(np.mean([rate_at(fakes, threshold) for fakes in engines.values()]))
-    return Condition(name=name, tpr_engine_mean=mean, **together.model_dump())
+    return ConditionRow(name=name, tpr_engine_mean=mean, **together.model_dump())
 
 
 def _ascending(scores: Mapping[str, list[float]]) -> dict[str, Scores]:

@@ -1,1 +1,1 @@
-"""Bytes to 512x512 RGB, its limits, and what happens to photos on their way."""
+"""From bytes to 512x512 RGB: the decoder, its limits, and the views that imitate a photo's way."""

@@ -1,1 +1,1 @@
-"""The page and its pictures."""
+"""The page about a detector, its plots, and the findings that go into the card."""

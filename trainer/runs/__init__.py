@@ -1,1 +1,1 @@
-"""Whole runs: fit, evaluate, leave one engine out, robustness."""
+"""Whole runs, from files to files: fit, evaluate, leave one engine out, robustness, export."""

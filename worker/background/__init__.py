@@ -1,1 +1,1 @@
-"""Threads beside the queue: sweeper, webhooks, leases, backfills, perceptual hashes."""
+"""Threads beside the queue: the relay, the webhook dispatcher, the lease renewer, backfills, perceptual hashes."""

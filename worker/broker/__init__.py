@@ -1,1 +1,5 @@
-"""The Celery app, its Redis transport, and what a message may be."""
+"""The Celery app, its Redis transport, and the check that every message passes."""
+
+from worker.broker.library_check import check_libraries
+
+check_libraries("kombu")  # before any class here derives from it

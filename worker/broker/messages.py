@@ -1,7 +1,7 @@
-"""What a message may be. Whoever can write to the broker can write anything: nothing of it is believed.
+"""Checks messages before Celery acts on them: anyone who can write to the broker can write anything.
 
-A message is JSON, calls a task that we have with the fields that it takes, and these hold ids. It carries nothing that
-would make Celery do more: no callbacks, no chains, no times to wait for.
+A valid message is JSON that calls one of our tasks with the fields that it takes, which hold ids. It carries nothing
+that would make Celery do more: no callbacks, no chains, no times to wait for.
 """
 
 import base64
@@ -9,50 +9,43 @@ import functools
 import inspect
 import json
 import logging
-import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery.app.task import Context
 
-from db.work.images import check_id
+from db.store.ids import check_id
 
 log = logging.getLogger(__name__)
 
 SCORE_IMAGES = "worker.score_images"
 FULFIL_REQUESTS = "worker.fulfil_requests"
 INGEST_IMAGE = "worker.ingest_image"
-#: What they ask for is on record, and is sent again by the sweeper until it is done.
+#: Tasks whose work is recorded in SQL: the relay sends it again until it is done.
 ON_RECORD = {SCORE_IMAGES, FULFIL_REQUESTS}
-#: Ids in one message, and characters in a message's body; more is a mistake or an attack.
+#: Most ids in one message, and most characters in its body; more is a mistake or an attack.
 MAX_IDS = 1000
 MAX_BODY = 1_000_000
-#: Seconds between two lines in the log about messages that were refused.
-QUIET_S = 10.0
-#: Why a message may be refused; the last: its image is known otherwise.
-REFUSALS = ("not_a_message", "unknown_task", "unknown_field", "too_large", "bad_id", "conflict")
-#: Headers that tell something and do nothing.
-_TOLD = {"task", "id", "lang", "argsrepr", "kwargsrepr", "origin", "root_id", "parent_id", "ignore_result"}
-#: What Celery sends along empty, in the headers and in the body, and would act on.
+#: Headers that inform and have no effect.
+_INFORMATIVE = {"task", "id", "lang", "argsrepr", "kwargsrepr", "origin", "root_id", "parent_id", "ignore_result"}
+#: Fields that Celery sends empty, in the headers and in the body, and would act on if they were not.
 _EMPTY = {"eta", "expires", "group", "group_index", "chord", "shadow", "timelimit", "stamped_headers", "stamps"}
 _EMBEDDED = {"callbacks", "errbacks", "chain", "chord"}
-#: What kombu would act on before Celery sees it.
+#: Headers that kombu would act on before Celery sees them.
 _KOMBU = {"compression"}
-#: How a number starts that Celery counts up itself.
+#: Headers that hold numbers, which Celery itself counts up.
 _COUNTS = {"retries", "replaced_task_nesting"}
 
 
 class MessageError(ValueError):
-    """A message that is refused. ``reason`` is a code that can be counted."""
+    """A message is refused. ``reason`` is a code that can be counted, one of `refusals.REFUSALS`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
 
 
-def check(message: object, tasks: Mapping[str, Callable[..., Any]]) -> None:
+def check_message(message: object, tasks: Mapping[str, Callable[..., Any]]) -> None:
     """Raises `MessageError` unless this is a message, as kombu keeps it in Redis, that calls one of ``tasks``."""
     headers, body = _headers(message), _body(message)
     name = headers.get("task")
@@ -64,16 +57,16 @@ def check(message: object, tasks: Mapping[str, Callable[..., Any]]) -> None:
 
 
 def _acts(key: str, value: object) -> bool:
-    """Whether Celery would do anything about a header: it takes any that its requests know, and believes it."""
+    """Whether Celery would act on a header: it trusts any that its request class knows."""
     if key in _EMPTY:
         return value not in (None, [None, None], [], {})
     if key in _COUNTS:
         return type(value) is not int
-    return key not in _TOLD and (key in _KOMBU or key.startswith("_") or hasattr(Context, key))
+    return key not in _INFORMATIVE and (key in _KOMBU or key.startswith("_") or hasattr(Context, key))
 
 
 def check_ids(name: str, value: object) -> list[str]:
-    """A list of ids; raises ValueError."""
+    """The value, a list of at most `MAX_IDS` ids; raises ValueError naming the field when it is not."""
     if not isinstance(value, list) or len(value) > MAX_IDS:
         raise ValueError(f"{name} must be a list of at most {MAX_IDS} ids")
     return [check_id(name, item) for item in value]
@@ -88,7 +81,7 @@ def _headers(message: object) -> dict[str, Any]:
             "content-encoding": "utf-8",
         } if isinstance(headers.get("id"), str):
             return headers
-    raise MessageError("not_a_message", "it is not JSON of our client's making")
+    raise MessageError("not_a_message", "it is not the JSON that our client writes")
 
 
 def _body(message: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -96,12 +89,12 @@ def _body(message: Any) -> tuple[list[Any], dict[str, Any]]:
         text = message["body"]
         if len(text) > MAX_BODY:
             raise MessageError("too_large", f"{len(text)} characters (allowed: {MAX_BODY})")
-        read = base64.b64decode(text, validate=True).decode()  # else json would take UTF-16 too, and kombu would not
+        read = base64.b64decode(text, validate=True).decode()  # json would accept UTF-16, too; kombu would not
         arguments, fields, embedded = json.loads(read, object_hook=_plain)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, MessageError):
             raise
-        raise MessageError("not_a_message", f"its body: {type(error).__name__}") from error
+        raise MessageError("not_a_message", f"its body cannot be read: {type(error).__name__}") from error
     if not (isinstance(arguments, list) and isinstance(fields, dict) and isinstance(embedded, dict)):
         raise MessageError("not_a_message", "its body is not [arguments, fields, options]")
     if given := [key for key, value in embedded.items() if value or key not in _EMBEDDED]:
@@ -110,7 +103,7 @@ def _body(message: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _plain(given: dict[str, Any]) -> dict[str, Any]:
-    """Nothing that kombu would make something else of than JSON does, or fail at."""
+    """Refuse the key that makes kombu build another object than JSON has, or fail."""
     if "__type__" in given:
         raise MessageError("unknown_field", "__type__")
     return given
@@ -132,7 +125,7 @@ def _check_arguments(task: Callable[..., Any], arguments: list[Any], fields: dic
 
 
 def check_numbers(name: str, value: object) -> list[int]:
-    """A list of row numbers; raises ValueError."""
+    """The value, a list of at most `MAX_IDS` row numbers; raises ValueError naming the field when it is not."""
     numbers = isinstance(value, list) and all(type(item) is int and 0 < item < 2**63 for item in value)
     if not isinstance(value, list) or not numbers or len(value) > MAX_IDS:
         raise ValueError(f"{name} must be a list of at most {MAX_IDS} numbers")
@@ -141,7 +134,7 @@ def check_numbers(name: str, value: object) -> list[int]:
 
 def _check_url(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be text")  # noqa: TRY004 - as all values that are refused here
+        raise ValueError(f"{name} must be text")  # noqa: TRY004 - the error of every refused value here
 
 
 _CHECKS: dict[str, Callable[[str, object], object]] = {
@@ -149,26 +142,3 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "request_ids": check_numbers,
     "url": _check_url,
 }
-
-
-class Refusals:
-    """Counts refused messages by reason, and says so in the log, but not with every one of a flood."""
-
-    def __init__(self, quiet_s: float = QUIET_S) -> None:
-        self.counts: Counter[str] = Counter()
-        self._quiet_s = quiet_s
-        self._said_at = -quiet_s
-        self._lock = threading.Lock()
-
-    def add(self, reason: str, detail: str) -> None:
-        """One more."""
-        with self._lock:
-            self.counts[reason] += 1
-            now = time.monotonic()
-            if now - self._said_at >= self._quiet_s:
-                self._said_at = now
-                log.warning("%d messages refused so far, the last: %s", self.counts.total(), detail)
-
-
-#: This process's.
-refusals = Refusals()

@@ -1,7 +1,7 @@
-"""kombu's Redis transport, with every message checked before anything acts on it, and with certificates that count.
+"""kombu's Redis transport, with every message checked before anything acts on it, and with TLS verification always on.
 
-kombu itself stops a worker at the first message that is not JSON. Here such a message is refused, counted and gone; it
-was never in anybody's hands, so there is nothing to acknowledge.
+kombu itself stops a worker at the first message that is not JSON. Here such a message is refused, counted and dropped;
+nobody had taken it, so there is nothing to acknowledge.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,19 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.transport.virtual import QoS as Bookkeeping
 from redis import SSLConnection
 
-from worker.broker.messages import ON_RECORD, MessageError, check, refusals
+from worker.broker.messages import ON_RECORD, MessageError, check_message
+from worker.telemetry.refusals import refusals
 
 
 class QoS(redis.QoS):
-    """Keeps in Redis what a worker has in hand only where nothing else keeps it: images that have no row yet.
+    """Keeps unacknowledged messages in Redis only where nothing else keeps them: for images that have no row yet.
 
-    For all others the row is the record, and the sweeper sends it again long before Redis would. What it saves of an
-    image's cost: 0.7 ms of the worker's processor, and four of Redis's six commands.
+    For all others the row is the record, and the relay sends it again long before Redis would. This saves 0.7 ms of the
+    worker's processor per image, and four of Redis's six commands.
 
-    What is acknowledged is out of hand, also when the broker cannot be told: it comes again, and is found done. kombu
-    5.7 would keep it in hand for ever. A worker all of whose messages end while the broker is away would then ask for
-    no more of them, and never notice that its connection is gone.
+    An acknowledged message is dropped even when the broker cannot be told: it is delivered again, and found done. kombu
+    5.7 would hold it for ever. A worker whose messages all end during a broker outage would then ask for no more of
+    them, and never notice that its connection is gone.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -31,7 +32,7 @@ class QoS(redis.QoS):
         self._kept: set[str] = set()
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Take a message in hand."""
+        """Hold a delivered message until it is acknowledged."""
         if message.headers.get("task") in ON_RECORD:
             Bookkeeping.append(self, message, delivery_tag)
             return
@@ -39,7 +40,7 @@ class QoS(redis.QoS):
         super().append(message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Tell the broker, if it was told before."""
+        """Acknowledge a message; the broker is told only if it keeps the message. Raises kombu's connection errors."""
         if delivery_tag not in self._kept:
             Bookkeeping.ack(self, delivery_tag)
             return
@@ -52,7 +53,7 @@ class QoS(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """Reads on after what cannot be read."""
+    """Reads on after a message that cannot be read."""
 
     QoS = QoS
 
@@ -64,7 +65,7 @@ class Channel(redis.Channel):
             return True
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        """``rediss://`` means that the other side is who it says, whatever else the URL says."""
+        """Verify the server of a ``rediss://`` URL, whatever its parameters say."""
         parameters: dict[str, Any] = super()._connparams(asynchronous=asynchronous)  # type: ignore[misc]
         if issubclass(parameters["connection_class"], SSLConnection):
             parameters |= {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
@@ -72,7 +73,7 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """Delivers what `worker.broker.messages.check` lets through."""
+    """Delivers the messages that `worker.broker.messages.check_message` accepts."""
 
     Channel = Channel
     #: The functions that messages may call, by name.
@@ -80,27 +81,27 @@ class Transport(redis.Transport):
 
     def _deliver(self, message: Any, queue: str | None) -> None:
         try:
-            check(message, self.tasks)
+            check_message(message, self.tasks)
         except MessageError as error:
             refusals.add(error.reason, str(error))
         else:
             super()._deliver(message, queue)
 
 
-#: For an app's ``broker_transport``: other apps of the process, such as an upload flow's own, keep kombu's.
+#: For an app's ``broker_transport``: other Celery apps of the process keep kombu's transport.
 NAME = "worker.broker.transport:Transport"
 
 
 def tls(url: str) -> dict[str, Any] | None:
-    """For an app's ``broker_use_ssl``: kombu itself takes ``rediss://`` for TLS only where the transport is its own."""
+    """For an app's ``broker_use_ssl``: kombu infers TLS from ``rediss://`` only for its own transport."""
     return {"ssl_cert_reqs": "required"} if url.startswith("rediss://") else None
 
 
 def serve(app: Celery) -> None:
-    """Let messages call the tasks that this app has of ours, and none of those that Celery brings along.
+    """Let messages call this app's own tasks, and none of those that Celery brings along.
 
-    In a process that serves, ``redis://`` and ``rediss://`` mean this transport altogether: so Celery's log names the
-    broker as people do, and a second one of a list is checked as the first.
+    In a worker process ``redis://`` and ``rediss://`` always mean this transport: so Celery's log names the broker as
+    people do, and a second broker in a list is checked like the first.
     """
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = NAME

@@ -1,1 +1,1 @@
-"""The commands of this room, one a module, imported when they run."""
+"""The commands that need a broker or a detector, one module each, imported when they run."""

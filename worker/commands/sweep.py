@@ -1,20 +1,21 @@
-"""``unmask sweep``: what a leading worker does each second, once and by hand."""
+"""``unmask sweep``: one step of the relay, by hand."""
 
 import click
 
-from db.cli import open_database
+from db.commands.database import open_database
 
 
 @click.command()
 def sweep() -> None:
-    """Send images that nobody has sent, once."""
-    from worker.celery import app
-    from worker.client import send, send_requests
+    """Send images that are due to the workers once, as the relay does each second."""
+    from worker.background import relay
+    from worker.broker import sender
     from worker.core.settings import WorkerSettings
-    from worker.background.sweeper import Senders, waiting
-    from worker.background.sweeper import sweep as sweep_once
 
     settings = WorkerSettings.load()
-    room = settings.queue_limit - waiting(app)
-    sent = sweep_once(open_database(), Senders(send, send_requests), settings, room)
-    click.echo(f"{sent} images sent", err=True)
+    room = {lane: settings.queue_limit - messages for lane, messages in sender.queued().items()}
+    database, send = open_database(), relay.Senders(sender.send, sender.send_requests)
+    relay.fail_lost(database, settings)
+    requests = relay.send_due_requests(database, send, settings, settings.sweep_limit)
+    images = sum(relay.send_due_images(database, send, settings, room).values())
+    click.echo(f"{images + requests} images and requests sent", err=True)

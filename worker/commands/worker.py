@@ -1,28 +1,40 @@
-"""``unmask worker``: what ``celery -A worker worker`` does, after the settings were checked."""
+"""``unmask worker``: checks the settings, then does what ``celery -A worker worker`` does."""
+
+import logging
+import os
 
 import click
 
+log = logging.getLogger(__name__)
+
 
 @click.command()
-@click.option("--concurrency", type=click.IntRange(1), help="Messages in hand at once (UNMASK_CONCURRENCY).")
+@click.option("--concurrency", type=click.IntRange(1), help="Messages processed at once (UNMASK_CONCURRENCY).")
 @click.option(
-    "--loglevel", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to log (UNMASK_LOG_LEVEL)."
+    "--loglevel",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="The least level to log (UNMASK_LOG_LEVEL).",
 )
 def worker(*, concurrency: int | None, loglevel: str | None) -> None:
     """Run a worker: take images from the queue, score them in batches, record scores and flags.
 
-    Stops at SIGTERM, after what it has in hand. A second worker on the same machine needs nothing but starting.
+    At SIGTERM it finishes its images and stops. To run a second worker on the same machine, just start it.
     """
     from celery.bin.celery import celery
 
-    from worker.telemetry import logs
+    from worker.broker.library_check import check_libraries
     from worker.core.settings import WorkerSettings
+    from worker.core.unknown_settings import describe_unknown
+    from worker.telemetry import logs
 
+    check_libraries("celery")
     settings = WorkerSettings.load()
-    logs.configure(settings)  # Celery warns before it sets up a log
-    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # our workers meet in SQL
+    logs.configure(settings)  # Celery warns before it sets up its log
+    for sentence in describe_unknown(os.environ):
+        log.warning(sentence)
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]  # our workers coordinate in SQL
     threads = str(concurrency or settings.concurrency)
     level = ["--loglevel", loglevel] if loglevel else []
-    # Not app.worker_main(), which forgets the exit status of a worker that ended of an error. Without Celery's banner,
-    # which would stand between lines of JSON.
+    # Not app.worker_main(), which drops the exit status of a worker that an error ended. --quiet omits Celery's banner,
+    # which would appear between lines of JSON.
     celery.main(["--app", "worker", "--quiet", "worker", *quiet, *level, "--concurrency", threads])

@@ -1,1 +1,1 @@
-"""What everything else in the worker stands on: settings, errors, batches, threads that outlive outages."""
+"""What the rest of the worker builds on: settings, errors, batching, periodic threads, waiting out an outage."""

@@ -1,6 +1,6 @@
-"""Many threads in, one batch out: things that arrive together are done together, by one thread.
+"""Micro-batching: many threads submit items, and another processes those that arrive together as one batch.
 
-Workers use it three times: to take images in hand, to score them and to record them, each a batch at a time.
+A worker has three batchers: for leases, for scores and for records.
 """
 
 import threading
@@ -16,40 +16,47 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Calls ``run`` with batches of what is submitted; ``run`` returns one result an item, in order.
+    """Calls ``run`` with batches of the submitted items; ``run`` returns one result per item, in order.
 
-    A batch goes when it is full, when nothing else is on its way (see `coming`), or when its first item has waited
-    ``max_wait_s``; whatever arrives while a batch runs is the next. When ``run`` fails on a batch its items are tried
-    one by one, so that a bad one fails alone.
+    A batch runs when it is full, when nobody announces another item (see `expecting_more`), or when its first item has
+    waited ``max_wait_s``; what arrives while it runs forms the next batch. When ``run`` fails on a batch, its items are
+    tried one by one, so that a bad item fails alone. With two ``threads``, one batch is prepared while another runs.
     """
 
     def __init__(
-        self, name: str, run: Callable[[list[Item]], Sequence[Result]], max_batch: int, max_wait_s: float = 0.0
+        self,
+        name: str,
+        run: Callable[[list[Item]], Sequence[Result]],
+        max_batch: int,
+        max_wait_s: float = 0.0,
+        threads: int = 1,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
         self._waiting: deque[tuple[Item, Future[Result], float]] = deque()
-        self._coming = 0
+        self._expected = 0
         self._closed = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
-        self._thread.start()
+        self._name = name
+        self._threads = [threading.Thread(target=self._loop, name=name, daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, item: Item) -> Future[Result]:
-        """Hand in one item; its result or error comes in the future."""
+        """Submit one item; the future gets its result or error. Raises RuntimeError after `close`."""
         future: Future[Result] = Future()
         with self._changed:
             if self._closed:
-                raise RuntimeError(f"batcher {self._thread.name} is closed")
+                raise RuntimeError(f"batcher {self._name} is closed")
             self._waiting.append((item, future, time.monotonic()))
-            if len(self._waiting) == 1 or self._ready():  # else it would wake only to sleep on
-                self._changed.notify()
+            if len(self._waiting) == 1 or self._ready():  # else the thread would wake only to wait again
+                self._changed.notify_all()
         return future
 
     @contextmanager
-    def coming(self) -> Iterator[None]:
-        """Says that an item is on its way: a batch waits for it, within ``max_wait_s``."""
+    def expecting_more(self) -> Iterator[None]:
+        """Announce that an item may follow: while any thread is within, a batch waits for it, up to ``max_wait_s``."""
         self._count(1)
         try:
             yield
@@ -57,17 +64,18 @@ class Batcher(Generic[Item, Result]):
             self._count(-1)
 
     def close(self) -> None:
-        """Finish what was submitted, then stop."""
+        """Finish all submitted items, then stop the thread."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _count(self, change: int) -> None:
         with self._changed:
-            self._coming += change
-            if self._coming == 0:
-                self._changed.notify()
+            self._expected += change
+            if self._expected == 0:
+                self._changed.notify_all()
 
     def _loop(self) -> None:
         while batch := self._next():
@@ -76,26 +84,29 @@ class Batcher(Generic[Item, Result]):
                 _settle(self._run, [item for item, _ in wanted], [future for _, future in wanted])
 
     def _next(self) -> list[tuple[Item, Future[Result]]]:
-        """The next batch; empty when closed and done."""
+        """The next batch; empty once closed and drained."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            if self._waiting:
+            while True:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return []
                 deadline = self._waiting[0][2] + self._max_wait_s
                 self._changed.wait_for(self._ready, max(0.0, deadline - time.monotonic()))
-            size = min(len(self._waiting), self._max_batch)
-            return [self._waiting.popleft()[:2] for _ in range(size)]
+                if self._waiting:  # else another thread took them
+                    size = min(len(self._waiting), self._max_batch)
+                    return [self._waiting.popleft()[:2] for _ in range(size)]
 
     def _ready(self) -> bool:
-        return self._closed or self._coming == 0 or len(self._waiting) >= self._max_batch
+        return self._closed or self._expected == 0 or len(self._waiting) >= self._max_batch
 
 
 def _settle(
     run: Callable[[list[Item]], Sequence[Result]], items: list[Item], futures: Sequence[Future[Result]]
 ) -> None:
-    """Give every future its result, or its own error."""
+    """Give each future its result, or its own error."""
     try:
         results = list(zip(futures, run(items), strict=True))
-    except Exception as error:  # noqa: BLE001 - whoever waits for the future must hear of it
+    except Exception as error:  # noqa: BLE001 - it is raised again where the future is awaited
         if len(items) == 1:
             futures[0].set_exception(error)
             return

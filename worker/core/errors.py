@@ -1,49 +1,60 @@
-"""What goes wrong in this room, as one-line messages that name the thing, the value and the limit."""
+"""The worker's errors, each with a one-line message that names the thing, the value and the limit."""
 
 
 class WorkerError(Exception):
-    """The base of every error that this room raises on purpose."""
+    """The base of every error that the worker raises on purpose."""
 
 
-class FetchError(WorkerError):
-    """A photo's bytes that could not be had. ``reason`` is a code that can be counted."""
+class _CodedError(WorkerError):
+    """An error with a ``reason`` that can be counted: a code, such as "not_found"."""
 
-    def __init__(self, reason: str, detail: str, *, transient: bool = False) -> None:
+    def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class FetchError(_CodedError):
+    """The photo could not be fetched.
+
+    ``transient``: another attempt may succeed. ``not_yet``: it may succeed if the upload is fresh and the host not
+    ready. ``retry_after_s``: the host asks for a pause of so many seconds.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        transient: bool = False,
+        not_yet: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(reason, detail)
         self.transient = transient
+        self.not_yet = not_yet
+        self.retry_after_s = retry_after_s
 
 
-class DecoderError(WorkerError):
-    """A picture that the decoder did not survive. ``reason`` is a code that can be counted."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+class DecoderError(_CodedError):
+    """The decoder did not survive the picture, or ran over a limit."""
 
 
-class OutOfDomainError(WorkerError):
-    """A photo that the detector was not made for. ``reason`` is a code that can be counted."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+class OutOfDomainError(_CodedError):
+    """The detector was not made for this photo."""
 
 
 class ScoringError(WorkerError):
-    """A model that gave no usable score."""
+    """A model gave no usable score."""
 
 
 class StoppingError(WorkerError):
-    """This worker gave up what it had in hand: another will do it."""
+    """This worker gave up its images; another will score them."""
 
 
 class BrokerError(WorkerError):
-    """A broker that cannot be reached."""
+    """The broker cannot be reached."""
 
 
 class UsageError(WorkerError):
-    """A command that was asked for something it cannot do."""
+    """A command or setting asked for something that cannot be done."""

@@ -1,4 +1,4 @@
-"""What a worker may be told through ``UNMASK_*`` variables, with the defaults that are right for most."""
+"""The worker's settings: ``UNMASK_*`` environment variables, with defaults that are right for most installations."""
 
 import base64
 import os
@@ -13,6 +13,7 @@ from pydantic import (
     FilePath,
     HttpUrl,
     IPvAnyNetwork,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -20,117 +21,159 @@ from pydantic import (
     field_validator,
 )
 
-from db.settings import DatabaseSettings, Environment
-from worker.core.hostnames import parse_host
+from db.schema import EVENT_KINDS
+from db.settings import DatabaseSettings, Environment, PhotoSourceSettings, split_commas
+from worker.core.broker_urls import check_broker_url
 
-#: How long a secret may be.
+#: Bytes of a webhook secret.
 _SECRET_BYTES = range(24, 65)
 
 
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        parse_host(name)
-    return names
-
-
 class BrokerSettings(Environment):
-    """Where the messages go. An upload flow needs no more than this to enqueue."""
+    """The broker, which only workers need: an upload flow writes rows."""
 
-    broker_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)  # it may hold a password
-    #: After so long without a score an image is sent again.
+    broker_url: Annotated[str, AfterValidator(check_broker_url)] = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    #: An image without a score is sent again after this time.
     resend_s: PositiveFloat = 60.0
-    #: Longer than an image may be in hand; past it Redis hands a message of `worker.ingest_image` to somebody else as
-    #: well (of all others the row is sent again). The same for all.
+    #: Must be longer than any image takes: past it Redis delivers a message of `worker.ingest_image` to another worker
+    #: as well (for all other messages the row is sent again). Must be the same in all processes.
     visibility_timeout_s: PositiveFloat = 600.0
 
 
-class FetchSettings(Environment):
-    """Where photos may come from, and how much of a worker's time and memory one may take."""
+class FetchSettings(PhotoSourceSettings):
+    """How photos are fetched, and how long fetching one may take."""
 
-    #: Photos by path come from below this folder, and from nowhere when it is not set.
-    media_root: Path | None = None
-    #: Photos by URL come from these hosts ("cdn.example.com,img.example.com:8443"), and from nowhere when none is set.
-    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_hosts)] = ()
-    #: By http as well as by https; a host without a port then stands for 80 too.
-    allow_http: bool = False
-    #: Networks of our own that allowed hosts may lie in ("10.1.0.0/16"); any other address must be a public one.
-    allow_private_addresses: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)] = ()
-    #: A file of certificate authorities to trust in place of the public ones.
+    #: Private networks that allowed hosts may lie in ("10.1.0.0/16"); any other address must be public.
+    allow_private_addresses: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(split_commas)] = ()
+    #: A file of certificate authorities to trust instead of the public ones.
     ca_bundle: FilePath | None = None
     #: For the whole download, from connecting to the last byte.
     fetch_timeout_s: PositiveFloat = 15.0
 
 
 class ModelSettings(Environment):
-    """Which file scores, and on what."""
+    """Where checkpoints lie, and the device and engine that run them."""
 
     #: Registered checkpoints, as ``<sha256>.safetensors``.
     models_dir: Path = Path("models")
+    #: Weights of backbones that you bring for checkpoints without one, as ``<sha256>.safetensors``.
+    backbones_dir: Path = Path("backbones")
     #: "auto": CUDA where there is one, else the CPU.
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    #: "auto": OpenVINO on a CPU where it is installed (half the work of PyTorch's), else PyTorch ("eager").
-    engine: Literal["auto", "eager", "openvino"] = "auto"
+    #: "auto": CUDA graphs on a GPU ("graph"); on a CPU OpenVINO where it is installed (half of PyTorch's work), else
+    #: PyTorch ("eager").
+    engine: Literal["auto", "eager", "openvino", "graph"] = "auto"
+    #: How long the first start with a model on a GPU may measure precisions and batch sizes; it keeps what it found in
+    #: ``gpu-plans`` in UNMASK_MODELS_DIR.
+    tuning_s: PositiveFloat = 120.0
+    #: Photos with a shorter side are unusable; the default is the smallest side that the active model's card was
+    #: tested on. 0: no limit.
+    min_side: NonNegativeInt | None = None
 
 
-class IsolationSettings(Environment):
-    """What decoding one picture may take that is suspected of having killed a worker."""
+class SandboxSettings(Environment):
+    """Limits of the sandbox that decodes a picture suspected of having killed a worker."""
 
-    #: By the wall's clock and the processor's; and of address space, of which a bare decoder takes 200 MB.
+    #: By the wall clock and in processor time; and address space, of which an idle decoder takes 200 MB.
     decoder_timeout_s: PositiveFloat = 30.0
     decoder_memory_mb: PositiveInt = 2048
 
 
+def _certificates(path: Path) -> Path:
+    """Check a file of certificates; raises a ValueError that says what is wrong."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as text: {type(error).__name__}") from error
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise ValueError(f"{path} has no certificate in PEM")
+    return path
+
+
+class ProvenanceSettings(Environment):
+    """What workers read of the metadata of photos' files: who made a picture, and with what. See `unmask inspect`."""
+
+    #: "off": workers read no metadata, and policies cannot act on it.
+    provenance: Literal["on", "off"] = "on"
+    #: Certificates, in PEM, of whose holders the signatures of C2PA manifests are trusted; without it none are. Nothing
+    #: is fetched: neither a trust list, nor a manifest by its URL.
+    provenance_trust_list: Annotated[FilePath, AfterValidator(_certificates)] | None = None
+    #: Limits of the sandbox that reads the metadata of one photo: by the wall clock and in processor time, and address
+    #: space. A photo over a limit is scored all the same, and has a signal that says so.
+    provenance_timeout_s: PositiveFloat = 5.0
+    provenance_memory_mb: PositiveInt = 1024
+
+
+class ProjectionSettings(Environment):
+    """Of which photos workers keep what `unmask model novelty` reads, 64 bytes each: see `db.models.projections`."""
+
+    #: Of photos whose score at most this share of the reference's real photos reach, and of flagged ones. If this and
+    #: the next are 0, workers keep nothing.
+    projection_share: float = Field(default=0.05, ge=0, le=1)
+    #: Of this share of all others, at random.
+    projection_sample: float = Field(default=0.002, ge=0, le=1)
+
+
 class HealthSettings(Environment):
-    """Where a worker says how it is, and after how long a silence it counts as hung."""
+    """Where a worker writes its health file, and after how long a silence it counts as hung."""
 
     run_dir: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()) / f"unmask-{os.getuid()}")
-    #: A broker that hangs may hold up the loop for its socket's 30 s, twice in a row.
+    #: A hanging broker may hold up the consumer's loop for its socket's timeout of 30 s, twice in a row.
     live_s: PositiveFloat = 90.0
 
 
 class MetricsSettings(Environment):
-    """Where this process answers Prometheus."""
+    """Where this process serves its metrics to Prometheus."""
 
-    #: Nowhere unless set. Each process of a machine needs a port of its own; one that is taken is logged.
+    #: Off unless set. Each process of a machine needs a port of its own; a port in use is logged.
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)
-    #: Whoever reaches it may read it: in a container that is 0.0.0.0, behind a network policy.
+    #: Anyone who reaches this address may read the metrics; in a container use 0.0.0.0 behind a network policy.
     metrics_host: str = "127.0.0.1"
 
 
 class LogSettings(Environment):
-    """What the log looks like, and how much is in it."""
+    """The format of the log, and how much is in it."""
 
-    #: "auto": for people on a terminal, else JSON, a line an event.
+    #: "auto": text on a terminal, else one JSON line per event.
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    #: So many scored images a second have a line; it says how many before it have none. What fails always has one.
+    #: Scored images with a log line, per second; the line counts those before it that have none. Failures, and
+    #: photos with notes (no end, trailing bytes), always have one.
     log_images_per_s: NonNegativeInt = 10
 
 
 def _secret(value: str) -> str:
-    """Raises ValueError, which does not show it."""
+    """Check a webhook secret; raises a ValueError that does not show it."""
     try:
         size = len(base64.b64decode(value.removeprefix("whsec_"), validate=True))
     except ValueError:
         size = 0
     if size not in _SECRET_BYTES:
-        raise ValueError("not whsec_ and the base64 of 24 to 64 random bytes, such as: openssl rand -base64 32")
+        raise ValueError("must be whsec_ and the base64 of 24 to 64 random bytes (openssl rand -base64 32)")
     return value
 
 
-class WebhookSettings(Environment):
-    """Where the platform is told what becomes of cases; nowhere when not set."""
+def _kinds(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the kinds of events; raises a ValueError that lists them all."""
+    unknown = [name for name in names if name not in EVENT_KINDS]
+    if unknown or not names:
+        raise ValueError(f"{', '.join(unknown) or 'nothing'} is no kind of event: choose of {', '.join(EVENT_KINDS)}")
+    return names
 
-    #: Signs what it is told, as https://www.standardwebhooks.com describes.
+
+class WebhookSettings(Environment):
+    """Where webhooks go, and what they tell of; off unless a URL is set. See `deploy/EVENTS.md`."""
+
+    #: Signs each webhook, as https://www.standardwebhooks.com describes.
     webhook_secret: Annotated[str, AfterValidator(_secret)] | None = Field(default=None, repr=False)
     webhook_url: HttpUrl | None = Field(default=None, repr=False)  # it may hold a key
-    #: For an answer, and how often it is tried: with pauses that grow from seconds to half a day.
+    #: How long to wait for an answer; and how many attempts, with pauses that grow from seconds to half a day.
     webhook_timeout_s: PositiveFloat = 10.0
     webhook_max_attempts: PositiveInt = 10
+    #: The kinds of events to send ("case.opened,image.scored,image.failed"); the worker that starts last decides.
+    webhook_events: Annotated[tuple[str, ...], BeforeValidator(split_commas), AfterValidator(_kinds)] = tuple(
+        kind for kind in EVENT_KINDS if kind.startswith("case.")
+    )
 
     @field_validator("webhook_url")
     @classmethod
@@ -145,42 +188,49 @@ class WorkerSettings(
     BrokerSettings,
     FetchSettings,
     ModelSettings,
-    IsolationSettings,
+    SandboxSettings,
+    ProvenanceSettings,
+    ProjectionSettings,
     HealthSettings,
     MetricsSettings,
     LogSettings,
     WebhookSettings,
 ):
-    """Everything that a worker reads at its start."""
+    """All settings that a worker reads at its start."""
 
-    #: Messages in hand at once.
+    #: Messages processed at once.
     concurrency: PositiveInt = 32
-    #: Images in one forward pass, and how long the first waits for others that are on their way.
+    #: Images in one forward pass, and how long the first of them waits for others on their way.
     max_batch: PositiveInt = 16
     max_wait_s: float = Field(default=0.05, ge=0)
-    #: Photos with a shorter side are not scorable; by default what the active model's card was tried on. 0: no limit.
-    min_side: NonNegativeInt | None = None
-    #: How long an image may be in a worker's hands before another takes it; while it waits there for its turn, longer.
+    #: How long a worker holds an image before another takes it over; the lease is renewed while the image waits there.
     lease_s: PositiveFloat = 300.0
-    #: How often it looks which model versions are to score, and whether scoring is paused.
+    #: How often a worker checks which model versions score, and whether scoring is paused.
     follow_s: PositiveFloat = 1.0
-    #: How often an image is tried before it is given up, and the first pause between tries (doubled each time).
+    #: Where workers keep the networks that OpenVINO made of checkpoints, so that later starts take half of the work;
+    #: nowhere by default. Whoever writes there can change scores: give workers a folder that nobody else may write.
+    networks_dir: Path | None = None
+    #: Attempts before an image is given up, and the first pause between attempts (doubled each time).
     max_attempts: PositiveInt = 5
     retry_s: PositiveFloat = 10.0
-    #: For so long after it came in, what may pass by itself (a timeout, a server that is down) is tried again anyway.
+    #: For this long after an image came in, failures that may pass by themselves (a timeout, a server that is down) are
+    #: retried however many attempts were made.
     retry_deadline_s: PositiveFloat = 6 * 3600.0
-    #: How many workers may be lost with an image in hand before it is given up, at that deadline or later; its own
-    #: tries are counted apart.
+    #: For this long after an image came in, and no longer than that deadline, a photo that its host does not have yet
+    #: (404, 202, 423, 425) is tried again.
+    upload_grace_s: NonNegativeFloat = 600.0
+    #: Workers that may be lost while they hold an image before it is given up, at that deadline or later; its own
+    #: attempts are counted separately.
     max_losses: PositiveInt = 20
-    #: A batch that takes longer hangs, and the worker ends.
+    #: A batch that takes longer counts as hung, and the worker ends.
     batch_timeout_s: PositiveFloat = 120.0
-    #: How long a worker that was told to stop may take to finish what it has in hand.
+    #: How long a stopping worker may take to finish the images that it holds.
     stop_s: PositiveFloat = 30.0
-    #: How often the sweeper looks for images that nobody sent, how many it sends at once, and how many messages may
-    #: wait in the queue before it stops adding to them.
+    #: How often the relay looks for images to send, how many it sends at once, and how many messages may wait in the
+    #: queue before it stops adding to them.
     sweep_s: PositiveFloat = 1.0
     sweep_limit: PositiveInt = 1000
     queue_limit: PositiveInt = 10_000
-    #: The longest wait before an image is sent yet again; and how long a leading sweeper may be silent.
+    #: The longest wait before an image is sent again; and how long the leading relay may be silent.
     resend_max_s: PositiveFloat = 600.0
     leader_s: PositiveFloat = 10.0

@@ -1,1 +1,1 @@
-"""What Prometheus reads."""
+"""What Prometheus reads: collectors over the record, the state of this process, the endpoint."""

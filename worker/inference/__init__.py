@@ -1,1 +1,1 @@
-"""Model versions in memory, the engines that run them, and the watch over both."""
+"""Model versions in memory, the engines that run them, and the watchdog over each batch."""

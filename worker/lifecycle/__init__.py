@@ -1,1 +1,1 @@
-"""How a worker process starts, consumes and ends."""
+"""How a worker process starts, consumes and stops."""

@@ -1,6 +1,6 @@
-"""Celery's consumer, whose loop says that it goes round: also while it waits for a broker that is away.
+"""Celery's consumer, whose loop writes a heartbeat, also while it waits for an unreachable broker.
 
-A stamp from another thread would go on while the loop hangs; ``celery inspect ping`` asks the broker.
+A heartbeat from another thread would go on while the loop hangs; ``celery inspect ping`` needs the broker.
 """
 
 import logging
@@ -9,25 +9,25 @@ from typing import Any
 
 from celery.worker import consumer
 
-from worker.telemetry.health import BEAT_S
 from worker.lifecycle.process import Process
+from worker.telemetry.health import BEAT_S
 
 log = logging.getLogger(__name__)
 
 
 class Consumer(consumer.Consumer):
-    """The same, and heard of. Its base has no types."""
+    """Celery's consumer with heartbeats in the health file. Its base has no types."""
 
     conninfo: Any
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Kombu 5.7 acknowledges over a connection that it has taken apart when the broker went away meanwhile, and
-        # this would end the worker. What is acknowledged in vain comes again, and is found done.
+        # Kombu 5.7 acknowledges over a connection that it has taken apart when the broker went away meanwhile, which
+        # would end the worker. A message acknowledged in vain is delivered again, and found done.
         self.connection_errors: tuple[type[Exception], ...] = (*self.conninfo.connection_errors, AttributeError)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, however long it takes; Kombu calls back each second while it waits for its next try."""
+        """Connect, however long it takes; kombu calls back each second while it waits for its next attempt."""
         _beat()
         connect = conn.ensure_connection
 
@@ -42,27 +42,27 @@ class Consumer(consumer.Consumer):
         return super().ensure_connected(conn)
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """After each connection; Celery takes the timer away when it breaks."""
+        """Start the heartbeat; called after each connection, since Celery removes the timer when one breaks."""
         super().register_with_event_loop(hub)
         hub.call_repeatedly(BEAT_S, _beat)
 
     def on_ready(self) -> None:
-        """After each connection, once messages come."""
+        """Report that messages come; called after each connection."""
         super().on_ready()
         _consuming(consuming=True)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Messages come no more."""
+        """Report that no more messages come, then reconnect."""
         _consuming(consuming=False)
         try:
             super().on_connection_error_after_connected(exc)
         except (AttributeError, AssertionError) as error:
-            # Kombu 5.7 gives back what is in hand over a connection that it has taken apart a moment before, and would
-            # end the worker. What is in hand is in SQL, and by now this connection is let go of.
-            log.warning("connection not closed in order: %s", error)
+            # Kombu 5.7 returns unacknowledged messages over a connection that it has taken apart a moment before, which
+            # would end the worker. Their images are recorded in SQL, and by now this connection is released.
+            log.warning("broker connection was not closed in order: %s", error)
 
     def stop(self) -> None:
-        """The same, for good."""
+        """Report that no more messages come, and stop."""
         _consuming(consuming=False)
         super().stop()
 

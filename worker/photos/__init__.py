@@ -1,1 +1,1 @@
-"""From a URL or path to decoded pixels, whatever the other side sends."""
+"""From a URL or path to a photo's bytes and decoded pixels, whatever the other side sends."""

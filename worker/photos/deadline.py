@@ -1,28 +1,31 @@
-"""Connections whose timeout is for all of an answer. requests' own is for each read, and a byte a second never ends.
+"""HTTP connections whose timeout covers the whole answer. requests' own covers one read: a byte a second never ends.
 
-An answer's status line, headers, body and trailers are read through here, plain or through TLS, and counted: what
-http.client reads by itself, such as a chunk of negative length, would otherwise go on for as long as the line is fast.
-OpenSSL keeps the socket's timeout for the whole of a handshake by itself.
+Status line, headers, body and trailers are read through here, plain or through TLS, and counted: otherwise what
+http.client reads by itself, such as a chunk of negative length, would go on for as long as the line is fast. OpenSSL
+itself applies the socket's timeout to the whole handshake.
 """
 
 import io
 import socket
 import time
+from http import HTTPStatus
 from http.client import HTTPResponse
 from typing import Any
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from trainer.errors import Rejected
 from trainer.pixels.limits import LIMITS
+from worker.photos.request_target import ExactTargetConnection
 
-#: Bytes of one answer: a photo's with its headers, and some for chunks.
+#: Bytes in one answer: a photo, its headers, and the overhead of chunks.
 MAX_ANSWER = LIMITS.max_bytes + LIMITS.max_bytes // 4
 
 
 class _TimedReader(io.RawIOBase):
-    """A socket's bytes until a deadline, and a TimeoutError after it; `Rejected` after too many."""
+    """Reads a socket until a deadline; then raises TimeoutError, and `Rejected` after too many bytes."""
 
     def __init__(self, sock: socket.socket, inner: io.RawIOBase, deadline: float) -> None:
         self._sock = sock
@@ -31,11 +34,11 @@ class _TimedReader(io.RawIOBase):
         self._left = MAX_ANSWER
 
     def readable(self) -> bool:
-        """It is; io asks."""
+        """Always true: `io.BufferedReader` asks."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """As many bytes as have come, or wait for some, but not past the deadline."""
+        """Read the bytes that have come, or wait for some until the deadline; raises TimeoutError or `Rejected`."""
         self._sock.settimeout(_remaining(self._deadline))
         count: int | None = self._inner.readinto(buffer)
         self._left -= count or 0
@@ -44,31 +47,40 @@ class _TimedReader(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Release the socket."""
         self._inner.close()
         super().close()
 
 
 class _TimedResponse(HTTPResponse):
-    """An answer that must have come whole within the socket's timeout, from now on."""
+    """An answer that must arrive whole within the socket's timeout, counted from now."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         timeout_s = sock.gettimeout()
         if timeout_s is None:
-            raise ValueError("a download without a timeout")
+            raise ValueError("a download needs a timeout on its socket")
         self.fp: Any = io.BufferedReader(_TimedReader(sock, self.fp.detach(), time.monotonic() + timeout_s))
 
+    def begin(self) -> None:
+        """Read status and headers; after an interim answer (103, say) the connection still owes the answer: end it.
 
-class _TimedHTTPConnection(HTTPConnection):
+        http.client takes interim answers but 100 for final ones, and the next photo would be this one's late answer.
+        """
+        super().begin()
+        if self.status < HTTPStatus.OK:
+            self.will_close = True
+
+
+class _TimedHTTPConnection(ExactTargetConnection):
     response_class = _TimedResponse
 
 
-class _TimedHTTPSConnection(HTTPSConnection):
+class _TimedHTTPSConnection(ExactTargetConnection, HTTPSConnection):
     response_class = _TimedResponse
 
     def _new_conn(self) -> socket.socket:
-        """Of the time to connect, leave the handshake what is left."""
+        """Leave the handshake what connecting left of the timeout."""
         start = time.monotonic()
         sock = super()._new_conn()
         timeout_s = sock.gettimeout()
@@ -85,12 +97,17 @@ class _TimedHTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _TimedHTTPSConnection
 
 
-#: For a urllib3 ``PoolManager``.
-TIMED_POOLS: dict[str, Any] = {"http": _TimedHTTPPool, "https": _TimedHTTPSPool}
+class TimedAdapter(HTTPAdapter):
+    """A `requests` adapter whose timeout covers the whole answer."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Build the pool manager from pools that keep the deadline."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _TimedHTTPPool, "https": _TimedHTTPSPool}
 
 
 def _remaining(deadline: float) -> float:
-    """Seconds, more than none: a timeout of 0 would mean not to wait at all."""
+    """Seconds left, above zero (a timeout of 0 would mean not to wait at all); raises TimeoutError."""
     remaining_s = deadline - time.monotonic()
     if remaining_s <= 0:
         raise TimeoutError("timed out")

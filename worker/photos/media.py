@@ -1,4 +1,4 @@
-"""A photo's bytes from a file below the media root: a regular one, and never one outside of it."""
+"""Reads a photo from a regular file below the media root, and never from outside it."""
 
 import errno
 import os
@@ -9,23 +9,23 @@ from pathlib import Path
 from trainer.pixels.limits import LIMITS, check_bytes
 from worker.core.errors import FetchError
 
-#: A pipe is opened at once and then refused, instead of waited for.
+#: O_NONBLOCK: a pipe opens at once and is then refused, instead of being waited for.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
-#: What a path itself is to blame for. Anything else is the disk's or this process's trouble, and may pass.
+#: Errors that the path itself causes. Any other is the disk's or this process's, and may pass.
 _OF_THE_FILE = {errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.ENODEV, errno.EINVAL}
 
 
 class MediaRoot:
-    """The folder that photos by path lie below; without one there are none."""
+    """The folder below which photos by path lie; None refuses all paths."""
 
     def __init__(self, folder: Path | None) -> None:
         self._root = folder.resolve() if folder is not None else None
 
     def read(self, path: str) -> bytes:
-        """A file's bytes; raises `FetchError`, or `Rejected` when there are none or too many."""
+        """A file's bytes; raises `FetchError`, or `Rejected` when it is empty or too large."""
         if self._root is None:
-            raise FetchError("path_not_allowed", "photos by path need UNMASK_MEDIA_ROOT, the folder they lie below")
+            raise FetchError("path_not_allowed", "photos by path need UNMASK_MEDIA_ROOT, the folder that holds them")
         try:
             found = self._find(self._root, path)
             return _bytes(self._root, found)
@@ -38,9 +38,9 @@ class MediaRoot:
 
     @staticmethod
     def _find(root: Path, path: str) -> Path:
-        """Where it really lies, from the root on; of what lies outside nobody learns even whether it exists."""
+        """The resolved path, relative to the root; an error does not tell whether a file outside exists."""
         if ".." in path.split("/"):
-            raise FetchError("path_not_allowed", f"{path!r} goes upwards")
+            raise FetchError("path_not_allowed", f"{path!r} has .. in it")
         found = (root / path).resolve()
         if not found.is_relative_to(root):
             raise FetchError("path_not_allowed", f"{path!r} lies outside UNMASK_MEDIA_ROOT")
@@ -52,7 +52,7 @@ def _named(error: Exception) -> str:
 
 
 def _bytes(root: Path, found: Path) -> bytes:
-    """Step by step, following no link: one that was put there since `found` was resolved leads nowhere."""
+    """Open folder by folder and follow no link, so that a link swapped in after `found` was resolved leads nowhere."""
     with ExitStack() as stack:
         here = _opened(stack, root, None)
         for part in found.parts:
@@ -61,7 +61,7 @@ def _bytes(root: Path, found: Path) -> bytes:
         if not stat.S_ISREG(about.st_mode):
             raise FetchError("unreadable", f"{found.name!r} is not a regular file")
         with os.fdopen(here, "rb", closefd=False) as file:
-            # Python makes room for as much as it is told to read: 20 MiB for each photo took 0.24 ms.
+            # Python allocates as much as it is told to read: 20 MiB for each photo took 0.24 ms.
             data = file.read(min(about.st_size, LIMITS.max_bytes) + 1)
     check_bytes(len(data))
     return data

@@ -1,1 +1,1 @@
-"""One image's way: lease, fetch, decode, score, record; and work that people ask for."""
+"""One image's way: lease, fetch, decode, score, record, retry; and the work that people ask for."""

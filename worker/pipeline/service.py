@@ -1,4 +1,19 @@
-"""What one worker process holds: lease → fetch → decode → score → record, each a batch at a time where that pays."""
+"""What one worker process does with images: lease → fetch → decode → score → record, in batches where that pays.
+
+Five kinds of threads share the work; a `Batcher` each serves the lease, the score and the record thread:
+
+    Celery thread          lease thread       image threads (pool)     score thread         record thread
+    score(ids) ──ids─────▶ _lease_batch
+      ◀──────────jobs───── one transaction
+    _process ────job────────────────────────▶ _process_one
+                                              fetch, decode, gate ───▶ ModelServer.score
+                                              inspect the metadata
+                                              ◀─────────────scores──── one forward pass
+                                              AttemptResult ──────────────────────────────▶ _record_batch
+    return: Celery acks ◀────────────────────────────────────────────────────────────────── one transaction
+
+A message with a single image is processed in its Celery thread.
+"""
 
 import hashlib
 import logging
@@ -6,292 +21,320 @@ import os
 import secrets
 import socket
 import threading
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Self
 
-from db.work import images
-from db.errors import DatabaseAwayError, DatabaseError
-from db.work.images import Failure, Job, NewImage
+from sqlalchemy.orm import Session
+
+from db.errors import DatabaseError, DatabaseUnavailableError
 from db.policy.scores import Scored
+from db.stats.hash_fraction import hash_fraction
 from db.store.session import Database
-from trainer.distributed.cores import cores
+from db.work import images, uploads
+from db.work.images import LeasedImage, NewImage
+from trainer.distributed.process import cores
 from trainer.errors import Rejected
-from trainer.pixels.preprocess import Picture, decode
-from worker.inference import domain
-from worker.photos import looks
-from worker.pipeline import verdict
+from trainer.pixels.avif_header import is_avif
+from trainer.pixels.preprocess import Picture, Pixels
 from worker.core.batcher import Batcher
 from worker.core.errors import FetchError, StoppingError, WorkerError
-from worker.photos.fetch import Fetcher
-from worker.photos.isolation import Isolation
-from worker.photos.looks import looks_of
-from worker.inference.models import Models
-from worker.core.outage import Outage
-from worker.pipeline.outcome import Done, Ended, record_done
+from worker.core.outage import RetryUntilUp
 from worker.core.settings import WorkerSettings
-from worker.pipeline.stages import Stages
-from worker.pipeline.tally import Tally
+from worker.inference.model_server import ActivePair, LoadedModel, ModelServer
+from worker.inference.scorer import check_domain
+from worker.photos import phash
+from worker.photos.fetcher import Fetcher, upload_reader
+from worker.photos.file_signals import SignalReader
+from worker.photos.sandbox import Sandbox
+from worker.pipeline import retry_policy
+from worker.pipeline.accounting import ImageAccounting
+from worker.pipeline.attempt import AttemptResult, Stopwatch, record_attempts
+from worker.pipeline.bounded_decoder import BoundedDecoder, decodes_at_once
+from worker.pipeline.redelivery import RedeliveryScorer
+from worker.pipeline.refused import Refused
 
 log = logging.getLogger(__name__)
-
 #: Rows in one transaction.
 _SQL_BATCH = 500
-#: While others are in hand, what comes is taken together, and what ended is recorded together: one by one, leases cost
-#: 0.5 ms of a processor more, an image.
+#: A busy worker's leases and records wait this long for company: one by one, a lease costs 0.5 ms of a processor more.
 _GATHER_S = 0.01
 
 
 class Service:
-    """Scores images by id. Safe to call from many threads: what they have in hand at once shares batches.
+    """Scores images by id. Safe to call from many threads: the images that they process at once share batches.
 
-    ``broken(why)`` is called when the model's device can be used no more.
+    ``on_broken(why)`` is called when the model's device can be used no more.
     """
 
     def __init__(
         self,
         settings: WorkerSettings,
         database: Database,
-        models: Models,
-        broken: Callable[[str], None] = log.critical,
+        models: ModelServer,
+        on_broken: Callable[[str], None] = log.critical,
     ) -> None:
         self.settings = settings
         self.database = database
         self.models = models
         self.owner = new_owner()
-        self.fetcher = Fetcher(settings)
-        self.isolation = Isolation(settings)
+        self.sandbox = Sandbox(settings)
         self._given_up = threading.Event()
-        self.outage = Outage(self._given_up)
-        self._broken = broken
+        self.retry_until_up = RetryUntilUp(self._given_up)
+        read_upload = upload_reader(database)
+        self.fetcher = Fetcher(settings, lambda url: self.retry_until_up(lambda _tries: read_upload(url)))
+        self._signals = SignalReader(settings)
+        self._on_broken = on_broken
         self._held: set[str] = set()
         self._begun: set[str] = set()
         self._suspects: set[str] = set()
-        self._moved = False
-        self._looks = looks.available()
-        self._tally = Tally(settings.log_images_per_s)
-        models.broken = self._break
-        self._leases: Batcher[str, Job | None] = Batcher("lease", self._take, _SQL_BATCH, _GATHER_S)
-        self._scores = Batcher("score", models.score, settings.max_batch, settings.max_wait_s)
-        self._records: Batcher[Ended, None] = Batcher("record", self._record, _SQL_BATCH, _GATHER_S)
-        self._decoding = threading.Semaphore(decodes_at_once(models.pair.active.scorer.device.type, cores()))
-        self._decodes: dict[int, float] = {}
+        self._progressed = False
+        self._hashes = phash.available()
+        self._keeps_projections = settings.projection_share > 0 or settings.projection_sample > 0
+        self._accounting = ImageAccounting(settings.log_images_per_s)
+        models.on_broken = self._break
+        self._leases: Batcher[str, LeasedImage | None] = Batcher("lease", self._lease_batch, _SQL_BATCH, _GATHER_S)
+        in_flight = models.pair.active.scorer.in_flight
+        self._scores = Batcher("score", models.read, settings.max_batch, settings.max_wait_s, in_flight)
+        self._redelivery = RedeliveryScorer(models, self._scores)
+        self._records: Batcher[AttemptResult, None] = Batcher("record", self._record_batch, _SQL_BATCH, _GATHER_S)
+        limit = decodes_at_once(models.pair.active.scorer.device.type, cores())
+        self._decoder = BoundedDecoder(limit, settings.decoder_timeout_s)
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="image")
 
     @classmethod
-    def open(cls, settings: WorkerSettings, broken: Callable[[str], None] = log.critical) -> Self:
-        """Connect, check the schema, load the models and try them; raises a room's error when that cannot be."""
-        database = Database(settings.database_url)
+    def open(cls, settings: WorkerSettings, on_broken: Callable[[str], None] = log.critical) -> Self:
+        """Connect, check the schema, load and test the models; raises the failing room's error."""
+        database = Database.of(settings)
         database.check_schema()
-        return cls(settings, database, Models.open(settings, database), broken)
+        return cls(settings, database, ModelServer.open(settings, database), on_broken)
 
     def add(self, image: NewImage) -> None:
-        """Enter an image that came by message; raises `ConflictError` as `db.work.images.add` does."""
-
-        def write(_tries: int) -> None:
-            with self.database.writing() as session:
-                images.add(session, [image], self.settings.resend_s)
-
-        self.outage.outlast(write)
+        """Insert an image that came by message; raises `ConflictError` as `db.work.images.add_images` does."""
+        self._write(lambda session: images.add_images(session, [image], self.settings.resend_s))
 
     def score(self, image_ids: Sequence[str]) -> None:
-        """Give each of these images its score, or its reason, in SQL; those that are not pending are left alone.
+        """Record a score or a reason for each of these images in SQL; those that are not pending are left alone.
 
-        Returns when every one is recorded, however long the database is away; raises when the record refuses one, or
-        `StoppingError` when this worker gave up.
+        Returns when every image is recorded, however long the database is unreachable. Raises `DatabaseError` when the
+        database refuses a lease or a record, after all others are recorded; and `StoppingError` when this worker gave
+        up.
         """
         try:
-            self._score([self._leases.submit(image_id) for image_id in image_ids])
+            self._process([self._leases.submit(image_id) for image_id in image_ids])
         except Exception:
-            if not self._given_up.is_set():  # else they are given back
-                self._drop(image_ids)  # or they would never be begun here again
+            if not self._given_up.is_set():  # else their leases are released
+                self._let_go(self._held.intersection(image_ids))
             raise
 
-    def _score(self, leased: Sequence[Future[Job | None]]) -> None:
-        jobs = [job for future in leased if (job := future.result()) is not None]
-        tries = [(job, Stages(job.age_s, job.waited_s)) for job in jobs]
-        recorded = self._pool.map(self._finish, tries) if len(jobs) > 1 else map(self._finish, tries)
-        for (job, stages), future in zip(tries, recorded, strict=True):
-            self._settle(job, stages, future)
-
-    def let_go(self, *, lost: bool = False) -> None:
-        """Wait for nothing more, and give what is in hand to other workers; ``lost``: as if this one had died of it."""
+    def release_leases(self, *, lost: bool = False) -> None:
+        """Stop waiting and give this worker's images to others; ``lost``: count it as a worker lost with them."""
         self._given_up.set()
         with self.database.writing() as session:
-            images.release(session, list(self._held), self.owner, lost=lost)
+            images.release_leases(session, list(self._held), self.owner, lost=lost)
 
-    def renew(self) -> None:
-        """Keep what others would take for lost: what is not begun, and suspects in line for their decoder.
+    def renew_leases(self) -> None:
+        """Renew the leases of images that are not begun, and of suspects that wait for the sandbox.
 
-        That decoder's limits end it. What else was begun has its lease to end; and where nothing has come to an end
-        since the last time, others may well take what is not begun.
+        The sandbox's own limits end a suspect. All other begun images have the rest of their lease to finish; and when
+        no image has finished since the last call, other workers may well take those that are not begun.
         """
-        moved, self._moved = self._moved, False
-        kept = self._suspects | (self._held - self._begun if moved else set())
+        progressed, self._progressed = self._progressed, False
+        kept = self._suspects | (self._held - self._begun if progressed else set())
         if kept and not self._given_up.is_set():
             with self.database.writing() as session:
-                images.renew(session, kept, self.owner, self.settings.lease_s)
+                images.renew_leases(session, kept, self.owner, self.settings.lease_s)
 
-    def watch(self) -> None:
-        """End this worker where a decode hangs: others wait behind it, and the loop that says it lives goes round.
+    def check_decodes(self) -> None:
+        """End this worker when a decode hangs: others wait behind it, while the health file's loop goes on.
 
-        The picture goes on as a suspect, to a child that may be killed.
+        The picture goes to another worker as a suspect, to be decoded in a sandbox that may be killed.
         """
-        limit_s, now = self.settings.decoder_timeout_s, time.monotonic()
-        if any(now - since > limit_s for since in list(self._decodes.values())):
-            self._break(f"a decode took longer than {limit_s:g} s")
-
-    @property
-    def busy(self) -> bool:
-        """Whether any image is in hand."""
-        return bool(self._held)
+        if self._decoder.hangs():
+            self._break(f"a decode took longer than {self.settings.decoder_timeout_s:g} s")
 
     @property
     def in_hand(self) -> int:
-        """How many images are."""
+        """The number of images that this worker has leased and not yet recorded."""
         return len(self._held)
 
     def close(self) -> None:
-        """Finish what is in hand, and let go of everything."""
+        """Finish the leased images, then release every resource."""
         self.models.stop()
         self._pool.shutdown()
         for batcher in (self._leases, self._scores, self._records):
             batcher.close()
-        self.isolation.close()
+        self.sandbox.close()
+        self._signals.close()
         self.database.close()
 
-    def _take(self, image_ids: list[str]) -> list[Job | None]:
-        """Lease a batch. An id that came twice is given out once."""
+    def _lease_batch(self, image_ids: list[str]) -> list[LeasedImage | None]:
+        """Lease a batch; None for an image that is not ours to process. An id that occurs twice is leased once."""
         if self._given_up.is_set():
-            raise StoppingError("this worker takes nothing more in hand")
-        if not self.models.taking:  # the rows wait, and are sent again
+            raise StoppingError("this worker is stopping and leases no more images")
+        if not self.models.accepting:  # the rows stay pending, and the relay sends them again
             return [None] * len(image_ids)
-        wanted = set(image_ids) - self._held  # what outlasts its lease here is not begun here again
-        taken = {job.image_id: job for job in self.outage.outlast(lambda tries: self._lease(wanted, again=tries > 0))}
-        return [taken.pop(image_id, None) for image_id in image_ids]
+        wanted = set(image_ids) - self._held  # an image that outlives its lease here is not begun here again
+        leased = {job.image_id: job for job in self.retry_until_up(lambda tries: self._lease(wanted, again=tries > 0))}
+        return [leased.pop(image_id, None) for image_id in image_ids]
 
-    def _lease(self, image_ids: set[str], *, again: bool) -> list[Job]:
-        settings = self.settings
+    def _lease(self, image_ids: set[str], *, again: bool) -> list[LeasedImage]:
         with self.database.writing() as session:
-            if again:  # the last time may have been committed, and only the answer lost
-                images.release(session, image_ids - self._held, self.owner)
-            jobs = images.lease(session, image_ids, self.owner, settings.lease_s, settings.retry_deadline_s)
+            if again:  # the last attempt may have been committed, and only its answer lost
+                images.release_leases(session, image_ids - self._held, self.owner)
+            jobs = images.lease(session, image_ids, self.owner, self.settings.lease_s, self.settings.retry_deadline_s)
         self._held |= {job.image_id for job in jobs}
         return jobs
 
-    def _finish(self, begun: tuple[Job, Stages]) -> Future[None]:
-        """To the record at once: a neighbour in the same message may take its time."""
-        with self._records.coming():
-            return self._records.submit(self._end(*begun))
+    def _process(self, leased: Sequence[Future[LeasedImage | None]]) -> None:
+        refused = Refused()
+        jobs = [job for future in leased if (job := refused.result(future)) is not None]
+        attempts = [(job, Stopwatch(job.age_s, job.waited_s)) for job in jobs]
+        recorded = (self._pool.map if len(jobs) > 1 else map)(self._process_and_submit, attempts)
+        for (job, stages), future in zip(attempts, recorded, strict=True):
+            with refused.noted():
+                self._await_record(job, stages, future)
+        refused.check()
 
-    def _end(self, job: Job, stages: Stages) -> Ended:
-        """One image's fate; whatever happens to it happens to nobody else."""
+    def _process_and_submit(self, attempt: tuple[LeasedImage, Stopwatch]) -> Future[None]:
+        """Submit each image's record at once: a neighbour in the same message may take its time."""
+        with self._records.expecting_more():
+            return self._records.submit(self._process_one(*attempt))
+
+    def _process_one(self, job: LeasedImage, stages: Stopwatch) -> AttemptResult:
+        """One attempt at one image; whatever happens to it affects no other image."""
         stages.start()
         self._begun.add(job.image_id)
         try:
-            with self._leases.coming():  # what has its place next
-                return Ended(job, self._scored(job, stages), stages)
+            with self._leases.expecting_more():  # this thread is busy, so the next lease can wait for company
+                scored, pair, notes = self._fetch_decode_score(job, stages)
         except StoppingError:
             raise
-        except Exception as error:  # noqa: BLE001 - the log has it, with the image's line
+        except Exception as error:  # noqa: BLE001 - it is logged with the image's line
             bug = None if isinstance(error, Rejected | WorkerError) else error
-            return Ended(job, verdict.failure(job, error, self.settings), stages, bug)
+            return AttemptResult(job, retry_policy.classify(job, error, self.settings), stages, bug=bug)
+        return AttemptResult(job, scored, stages, pair, notes=notes)
 
-    def _scored(self, job: Job, stages: Stages) -> Done:
-        with self._scores.coming():
-            data, picture = self._picture(job, stages)
+    def _fetch_decode_score(self, job: LeasedImage, stages: Stopwatch) -> tuple[Scored, ActivePair, tuple[str, ...]]:
+        with self._scores.expecting_more():
+            data, picture = self._fetch_and_decode(job, stages)
             future = self._scores.submit(picture.pixels)
+        with stages.timed("inspect"):  # while the picture waits for a batch
+            signals = self._signals.read(data)
         with stages.timed("forward"):
-            said = future.result()
+            pair, reading, beside = future.result()
+            stability = self._redelivery.measure(job.policy, pair, reading.score, lambda: self._redeliver(job, data))
         scored = Scored(
             image_id=job.image_id,
             policy=job.policy,
-            score=said.score,
+            score=reading.score,
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
             width=picture.width,
             height=picture.height,
-            beside=said.beside,
-            looks=self._looks_of(picture, said.score),
+            beside=beside,
+            looks=self._hash(picture, reading.score if stability is None else stability.high),
+            stability=stability,
+            uploaded=uploads.is_upload(job.url or ""),
+            signals=signals,
+            projection=reading.projection if self._keeps_projections else b"",
+            kept_as=self._kept_as(job.image_id, reading.score, pair.active),
         )
-        return Done(scored, said.pair)
+        return scored, pair, picture.notes
 
-    def _looks_of(self, picture: Picture, score: float) -> bytes | None:
-        if not self._looks:
+    def _kept_as(self, image_id: str, score: float, model: LoadedModel) -> str | None:
+        """Why a photo's projection is kept even if nothing flags it; None when it is not."""
+        if score >= model.keeps_from:
+            return "high"
+        drawn = hash_fraction(f"projection {image_id}".encode()) < self.settings.projection_sample
+        return "sample" if drawn else None
+
+    def _hash(self, picture: Picture, score: float) -> bytes | None:
+        if not self._hashes:
             return b""
-        return looks_of(picture.pixels) if score >= self.models.flags_from else None
+        return phash.perceptual_hash(picture.pixels) if score >= self.models.flags_from else None
 
-    def _picture(self, job: Job, stages: Stages) -> tuple[bytes, Picture]:
+    def _fetch_and_decode(self, job: LeasedImage, stages: Stopwatch) -> tuple[bytes, Picture]:
         if job.url is None:
             raise FetchError("erased", "its account was erased")
         with stages.timed("fetch"):
             data = self.fetcher.fetch(job.url)
-        suspect = job.losses > 0  # a worker was lost while it had this one in hand
         with stages.timed("decode"):
-            picture = self._decode_alone(job.image_id, data) if suspect else self._decode(data)
-        domain.check(picture, self.models.pair.active.scorer.card, self.settings.min_side)
+            picture = self._decode(job, data)
+        check_domain(picture, self.models.pair.active.scorer.card, self.settings.min_side)
         return data, picture
 
-    def _decode(self, data: bytes) -> Picture:
-        with self._decoding:
-            me = threading.get_ident()
-            self._decodes[me] = time.monotonic()
-            try:
-                return decode(data)
-            finally:
-                del self._decodes[me]
+    def _decode(self, job: LeasedImage, data: bytes) -> Picture:
+        if not _is_suspect(job, data):
+            return self._decoder.decode(data)
+        with self._waiting_for_sandbox(job.image_id):
+            return self.sandbox.decode(data)
 
-    def _decode_alone(self, image_id: str, data: bytes) -> Picture:
+    def _redeliver(self, job: LeasedImage, data: bytes) -> list[Pixels]:
+        """The pixels of its other deliveries, from where the photo itself was decoded."""
+        if not _is_suspect(job, data):
+            return self._decoder.redeliveries(data)
+        with self._waiting_for_sandbox(job.image_id):
+            return self.sandbox.redeliveries(data)
+
+    @contextmanager
+    def _waiting_for_sandbox(self, image_id: str) -> Iterator[None]:
         self._suspects.add(image_id)
         try:
-            return self.isolation.decode(data)
+            yield
         finally:
             self._suspects.discard(image_id)
 
-    def _record(self, batch: list[Ended]) -> list[None]:
-        """One transaction for a batch."""
-        results = [ended.result for ended in batch]
-
-        def write(_tries: int) -> None:
-            with self.database.writing() as session:
-                record_done(session, [item for item in results if isinstance(item, Done)])
-                images.put_back(session, [item for item in results if isinstance(item, Failure)], self.owner)
-
-        self.outage.outlast(write)
-        self._moved = True
-        self._drop([ended.job.image_id for ended in batch])
-        self._tally.add(batch)
+    def _record_batch(self, batch: list[AttemptResult]) -> list[None]:
+        self._write(lambda session: record_attempts(session, batch, self.owner))
+        self._progressed = True
+        self._forget([attempt.job.image_id for attempt in batch])
+        self._accounting.add(batch)
         return [None] * len(batch)
 
-    def _settle(self, job: Job, stages: Stages, recorded: Future[None]) -> None:
-        """Wait for the record; what it refuses (a row that is gone, say) is one image's failure."""
+    def _await_record(self, job: LeasedImage, stages: Stopwatch, recorded: Future[None]) -> None:
+        """Wait for the record; one that the database refuses (its row is gone, say) is that image's failure alone."""
         try:
             recorded.result()
-        except DatabaseAwayError:
+        except DatabaseUnavailableError:
             raise
         except DatabaseError as error:
-            ended = Ended(job, verdict.failure(job, error, self.settings), stages, error)
-            self._records.submit(ended).result()
+            failure = retry_policy.classify(job, error, self.settings)
+            self._records.submit(AttemptResult(job, failure, stages, bug=error)).result()
 
-    def _drop(self, image_ids: Collection[str]) -> None:
+    def _write(self, change: Callable[[Session], object]) -> None:
+        """Commit a change, however long the database is unreachable."""
+
+        def attempt(_tries: int) -> None:
+            with self.database.writing() as session:
+                change(session)
+
+        self.retry_until_up(attempt)
+
+    def _let_go(self, image_ids: Collection[str]) -> None:
+        """Release images that could not be recorded. Each try counts as a loss, so that there is a last one."""
+        try:
+            with self.database.writing() as session:
+                images.release_leases(session, image_ids, self.owner, lost=True, pause_s=self.settings.retry_s)
+        except DatabaseError as error:  # their leases run out
+            log.warning("leases of %d images are not released: %s", len(image_ids), error)
+        self._forget(image_ids)  # or this worker would never begin them again
+
+    def _forget(self, image_ids: Collection[str]) -> None:
         self._held.difference_update(image_ids)
         self._begun.difference_update(image_ids)
 
     def _break(self, why: str) -> None:
         self._given_up.set()
-        self._broken(why)
+        self._on_broken(why)
 
 
-def decodes_at_once(device: str, cores: int) -> int:
-    """As many as this process has cores; half of them where the forward pass needs the cores as well.
-
-    On two of them, with a tiny network, one decode at once and records together made 1.16-1.24 × the images a second of
-    32 at once and records one by one, for 2 ms less of a processor each: threads wait for a turn, not for each other.
-    """
-    return max(1, cores // 2) if device == "cpu" else cores
+def _is_suspect(job: LeasedImage, data: bytes) -> bool:
+    """A worker was lost while it processed this image; or its format's decoder is new, and hides its size."""
+    return job.losses > 0 or is_avif(data)
 
 
 def new_owner() -> str:
-    """A name that no other process has or will have: containers use process ids again."""
+    """A name that no other process has or will have: containers reuse process ids."""
     return f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(4)}"

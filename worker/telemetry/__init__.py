@@ -1,1 +1,1 @@
-"""What a worker says of itself: counters, logs, health."""
+"""What a worker reports about itself: metrics, logs, health, refused messages."""

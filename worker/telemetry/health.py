@@ -1,6 +1,6 @@
-"""How a worker process is, by its own word: a small file that its consumer's loop keeps fresh. Asks nobody else.
+"""A worker's health, as it reports it: a small file that its consumer's loop keeps fresh, read without Redis or SQL.
 
-Ages are taken on the machine's monotonic clock, so that a clock that is set makes nobody old.
+Ages are measured on the machine's monotonic clock, so that setting the clock makes no worker look old.
 """
 
 import json
@@ -8,40 +8,57 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
-from worker.broker.messages import refusals
+from db.redaction import redacted
+from trainer.files import atomic_write
+from worker.core.outage import PARTS
+from worker.telemetry.refusals import refusals
 
 log = logging.getLogger(__name__)
 
-#: The loop says that it goes round every so often.
+#: Seconds between two heartbeats of the consumer's loop.
 BEAT_S = 2.0
+#: What a part says that has no fault.
+WELL = "ok"
+#: A worker whose file is older cannot write it: it writes every two seconds.
+_SILENT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a process last said of itself."""
+class HealthReport:
+    """The health file's content: what a process last reported of itself."""
 
     pid: int
-    #: When the process began, which tells it from a later one with the same id.
+    #: When the process started, which tells it from a later one with the same id.
     born: str
     owner: str = ""
     beat: float = 0.0
-    #: Whether its model is loaded and passed its test; and whether it takes messages.
+    #: Whether its model is loaded and passed its self-test; and whether it takes messages.
     loaded: bool = False
     consuming: bool = False
-    #: Why it is past saving.
+    #: Why it cannot go on.
     error: str | None = None
     #: Messages that it refused, by reason.
     refused: dict[str, int] = field(default_factory=dict)
+    #: What it needs and cannot use at present (broker, record, model, disk), each with the reason.
+    faults: dict[str, str] = field(default_factory=dict)
+    #: When it last reported anything; releases before this field left it out.
+    reported: float = 0.0
+    #: Most images in one forward pass, once more did not fit into memory.
+    batch_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """What that means: ``live`` ones are left alone, ``loaded`` ones have started, ``ready`` ones do their work."""
+class WorkerStatus:
+    """The report judged: a worker that is not ``live`` needs a restart; ``loaded``: started; ``ready``: at work.
+
+    ``broker``, ``record``, ``model`` and ``disk`` are "ok", or say what is wrong there. Any of them makes a worker not
+    ready; it goes on, and a restart would not help.
+    """
 
     pid: int
     owner: str
@@ -51,81 +68,109 @@ class Status:
     ready: bool
     error: str | None
     refused: dict[str, int]
+    broker: str = WELL
+    record: str = WELL
+    model: str = WELL
+    disk: str = WELL
+    batch_limit: int | None = None
 
 
 class Health:
-    """This process's file in ``folder``. A disk that is full is logged, and kills nobody."""
+    """Writes this process's health file in ``folder``. A full disk is logged, and stops no worker."""
 
     def __init__(self, folder: Path) -> None:
         pid = os.getpid()
         self._path = folder / f"worker-{pid}.json"
-        self._said = Said(pid, _born(pid))
+        self._last = HealthReport(pid, _born(pid))
         self._lock = threading.Lock()
         self.beat()
 
     def beat(self) -> None:
-        """Say that the loop goes round."""
-        self._say(beat=time.monotonic(), refused=dict(refusals.counts))
+        """Report that the consumer's loop goes round."""
+        self._report(beat=time.monotonic(), refused=dict(refusals.counts))
 
     def loaded(self, owner: str) -> None:
-        """Say that the model is loaded and passed its test."""
-        self._say(loaded=True, owner=owner)
+        """Report that the model is loaded and passed its self-test."""
+        self._report(loaded=True, owner=owner)
 
     def consuming(self, *, consuming: bool) -> None:
-        """Say whether messages are taken."""
-        self._say(consuming=consuming, beat=time.monotonic())
+        """Report whether this process takes messages."""
+        self._report(consuming=consuming, beat=time.monotonic())
+
+    def batch_limited(self, images: int) -> None:
+        """Report that larger batches do not fit into memory."""
+        self._report(batch_limit=images)
 
     def failed(self, why: str) -> None:
-        """Say that this process is past saving."""
-        self._say(error=why)
+        """Report that this process cannot go on, and why."""
+        self._report(error=redacted(why))
+
+    def report_faults(self, faults: Mapping[str, str]) -> None:
+        """Report what this process needs and cannot use, by part."""
+        self._report(faults=dict(faults))
 
     @property
     def ready(self) -> bool:
-        """Whether it loaded its model, takes messages, and is not past saving."""
-        return self._said.loaded and self._said.consuming and self._said.error is None
+        """Whether it has loaded its model, takes messages, and has not failed."""
+        return self._last.loaded and self._last.consuming and self._last.error is None
 
     def remove(self) -> None:
-        """Say nothing more; for the end."""
+        """Delete the file, at the process's end."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
-    def _say(self, **change: object) -> None:
-        part = self._path.with_suffix(".part")
+    def _report(self, **change: object) -> None:
         with self._lock:
-            self._said = replace(self._said, **change)  # type: ignore[arg-type]  # each caller's fit
+            self._last = replace(self._last, reported=time.monotonic(), **change)  # type: ignore[arg-type]  # each caller's fit
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                part.write_text(json.dumps(asdict(self._said)))
-                part.replace(self._path)
+                with atomic_write(self._path, durable=False) as part:  # rewritten every two seconds
+                    part.write_text(json.dumps(asdict(self._last)))
             except OSError as error:
-                log.warning("health cannot be written to %s: %s", self._path, error.strerror)
+                log.warning("health file %s cannot be written: %s", self._path, error.strerror)
 
 
-def statuses(folder: Path, live_s: float) -> list[Status]:
-    """Of every worker process of this machine that lives, by what it said within ``live_s``."""
+def statuses(folder: Path, live_s: float) -> list[WorkerStatus]:
+    """The status of each running worker process of this machine; one silent for ``live_s`` seconds is not live."""
     now = time.monotonic()
-    return [_status(said, now - said.beat, live_s) for said in _read(folder)]
+    return [_status(report, now - report.beat, live_s) for report in _read(folder)]
 
 
-def _status(said: Said, age_s: float, live_s: float) -> Status:
-    live = age_s <= live_s and said.error is None
-    loaded = live and said.loaded
-    ready = loaded and said.consuming
-    return Status(said.pid, said.owner, round(age_s, 1), live, loaded, ready, said.error, said.refused)
+def _status(report: HealthReport, age_s: float, live_s: float) -> WorkerStatus:
+    live = age_s <= live_s and report.error is None
+    loaded = live and report.loaded
+    parts = _parts(report)
+    ready = loaded and report.consuming and all(said == WELL for said in parts.values())
+    judged = WorkerStatus(report.pid, report.owner, round(age_s, 1), live, loaded, ready, report.error, report.refused)
+    judged = replace(judged, batch_limit=report.batch_limit)
+    return replace(judged, **parts)  # type: ignore[arg-type]  # the parts are text
 
 
-def _read(folder: Path) -> Iterator[Said]:
+def _parts(report: HealthReport) -> dict[str, str]:
+    """What each part says: what the worker reported, and what its silence tells."""
+    parts: dict[str, str] = {part: report.faults.get(part, WELL) for part in PARTS}
+    silent_s = time.monotonic() - report.reported
+    if report.reported and silent_s > _SILENT_S and parts["disk"] == WELL:
+        parts["disk"] = f"nothing was reported for {silent_s:.0f} s"
+    if report.loaded and not report.consuming and parts["broker"] == WELL:
+        parts["broker"] = "no messages come: connecting, or stopping"
+    if not report.loaded and parts["model"] == WELL:
+        parts["model"] = "not loaded yet"
+    return parts
+
+
+def _read(folder: Path) -> Iterator[HealthReport]:
     for path in sorted(folder.glob("worker-*.json")):
-        with suppress(OSError, ValueError, TypeError):  # gone meanwhile, or not ours
-            said = _parsed(path.read_text())
-            if _alive(said.pid) and _born(said.pid) == said.born:
-                yield said
+        with suppress(OSError, ValueError, TypeError):  # deleted meanwhile, or not ours
+            report = _parsed(path.read_text())
+            if _alive(report.pid) and _born(report.pid) == report.born:
+                yield report
 
 
-def _parsed(text: str) -> Said:
-    """What it says that we know of: another release may say more."""
-    known = {part.name for part in fields(Said)}
-    return Said(**{name: value for name, value in dict(json.loads(text)).items() if name in known})
+def _parsed(text: str) -> HealthReport:
+    """Read the fields that this release knows; another release may write more."""
+    known = {part.name for part in fields(HealthReport)}
+    return HealthReport(**{name: value for name, value in dict(json.loads(text)).items() if name in known})
 
 
 def _alive(pid: int) -> bool:

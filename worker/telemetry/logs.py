@@ -1,44 +1,47 @@
-"""What this process logs, ours and every library's: JSON, a line an event, or readable where a person looks on.
+"""The process's log, ours and every library's: one JSON line per event, or readable text on a terminal.
 
-structlog formats; our modules use `logging` as libraries do, so that one place says how it all looks. Secrets are taken
-out of the event before it is written, so that JSON stays JSON.
+Our modules use `logging` as libraries do, and structlog formats it all in one place. `db.redaction` removes secrets
+from whole events, after their arguments and tracebacks are filled in (so also from what libraries log) and before they
+become JSON, so that JSON stays valid.
 """
 
 import logging
+import os
 import sys
 import threading
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
-from worker.telemetry.redaction import redact
+from db.redaction import know_environment, redacted
 from worker.core.settings import LogSettings
 
-#: What the line of an image says beside its outcome; libraries' own additions are left out.
+#: The fields of an image's line beside its outcome; what libraries add to their events is left out.
 IMAGE_FIELDS = (
     *("image", "attempt", "model", "reason", "detail", "left_out"),
     *("wait_s", "fetch_s", "decode_s", "forward_s", "record_s", "total_s"),
 )
-#: Celery says two lines a message at "info".
-_TALKATIVE = ("celery.worker.strategy", "celery.app.trace")
+#: Celery logs two lines a message at "info".
+_VERBOSE = ("celery.worker.strategy", "celery.app.trace")
 
 
 def configure(settings: LogSettings, level: int | None = None, stream: TextIO = sys.stderr) -> None:
-    """Log to a stream; ``level`` where somebody asked for another than the settings'."""
+    """Log to a stream at ``level``, or at the settings' level when it is None; replaces any earlier handler."""
+    know_environment(os.environ)
     level = getattr(logging, settings.log_level.upper()) if level is None else level
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter(settings.log_format, stream))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for name in _TALKATIVE:
+    for name in _VERBOSE:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     logging.captureWarnings(capture=True)
-    sys.excepthook = _died
-    threading.excepthook = lambda args: _died(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def formatter(log_format: str, stream: TextIO) -> logging.Formatter:
-    """As the settings want it; "auto" is for people where the stream is a terminal."""
+    """The formatter for ``log_format``; "auto" is text when the stream is a terminal, else JSON."""
     terminal = stream.isatty()
     text = log_format == "text" or (log_format == "auto" and terminal)
     last: Processor = structlog.dev.ConsoleRenderer(colors=terminal) if text else structlog.processors.JSONRenderer()
@@ -59,7 +62,16 @@ def formatter(log_format: str, stream: TextIO) -> logging.Formatter:
     )
 
 
-def _died(kind: type[BaseException], error: BaseException | None, trace: Any) -> None:
-    """What nobody caught is logged as everything else is."""
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: Any) -> None:
+    """Log an uncaught exception in the same format as everything else."""
     if error is not None and not issubclass(kind, KeyboardInterrupt | SystemExit):
-        logging.getLogger(__name__).critical("nobody caught it", exc_info=(kind, error, trace))
+        logging.getLogger(__name__).critical("uncaught exception", exc_info=(kind, error, trace))
+
+
+def redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Redact every value of an event; a structlog processor, to run before JSON adds quotes that would be cut off."""
+    return {key: value if _harmless(value) else redacted(str(value)) for key, value in event.items()}
+
+
+def _harmless(value: object) -> bool:
+    return value is None or isinstance(value, int | float)

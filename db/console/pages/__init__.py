@@ -1,1 +1,1 @@
-"""The console's pages: each a plain function from a visit to an answer."""
+"""The console's pages: each a function from a `PageContext` to a response. ``show_*`` functions answer a GET."""

@@ -1,67 +1,65 @@
-"""For leads: who may come in, in which role."""
-
-from collections.abc import Callable
+"""For leads: who may sign in, and in which role."""
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from db.access import audit, people, sign_ins
-from db.console.visit import Visit
+from db.console.web.context import PageContext
 from db.errors import ConflictError
 from db.schema import ROLES, Person
 
 
-def show(visit: Visit) -> Response:
-    """Everybody."""
-    return _page(visit)
+def show_people(page: PageContext) -> Response:
+    """Everybody who may sign in, with their role."""
+    return _render(page)
 
 
-def add(visit: Visit) -> Response:
-    """Somebody new, who comes in by a link the first time."""
-    with visit.database.writing() as session:
-        person = people.add(session, visit.form.get("name", "").strip(), visit.form.get("role", ""))
-        audit.note(session, visit.who.name, "person_added", detail=f"{person.name} as {person.role}")
-        token = _link(visit, session, person)
-    return _page(visit, made=visit.form.get("name", "").strip(), token=token)
+def submit_person(page: PageContext) -> Response:
+    """Add a person, and show the link by which they sign in for the first time."""
+    with page.database.writing() as session:
+        person = people.add_person(session, page.form.get("name", "").strip(), page.form.get("role", ""))
+        audit.log(session, page.user.name, "person_added", detail=f"{person.name} as {person.role}")
+        token = _make_link(page, session, person)
+    return _render(page, made=page.form.get("name", "").strip(), token=token)
 
 
-def make_link(visit: Visit) -> Response:
-    """A one-time link, shown once, to be handed over."""
-    with visit.database.writing() as session:
-        person = people.named(session, visit.form.get("name", ""))
-        token = _link(visit, session, person)
-        audit.note(session, visit.who.name, "link_made", detail=person.name)
-    return _page(visit, made=visit.form.get("name", ""), token=token)
+def submit_link(page: PageContext) -> Response:
+    """Make a one-time link, and show it once, for the lead to hand over."""
+    with page.database.writing() as session:
+        person = people.get_by_name(session, page.form.get("name", ""))
+        token = _make_link(page, session, person)
+        audit.log(session, page.user.name, "link_made", detail=person.name)
+    return _render(page, made=page.form.get("name", ""), token=token)
 
 
-def disable(visit: Visit) -> Response:
-    """Keep somebody out, at once."""
-    return _change(visit, "person_disabled", people.disable)
+def submit_disable(page: PageContext) -> Response:
+    """Disable a person at once."""
+    return _set_disabled(page, "person_disabled", disabled=True)
 
 
-def enable(visit: Visit) -> Response:
-    """Let somebody in again."""
-    return _change(visit, "person_enabled", lambda session, person: people.disable(session, person, disabled=False))
+def submit_enable(page: PageContext) -> Response:
+    """Let a disabled person sign in again."""
+    return _set_disabled(page, "person_enabled", disabled=False)
 
 
-def _change(visit: Visit, what: str, change: Callable[[Session, Person], None]) -> Response:
-    name = visit.form.get("name", "")
-    if name == visit.who.name:
-        raise ConflictError("you cannot shut yourself out: ask another lead")
-    with visit.database.writing() as session:
-        change(session, people.named(session, name))
-        audit.note(session, visit.who.name, what, detail=name)
-    return visit.go("/people")
+def _set_disabled(page: PageContext, what: str, *, disabled: bool) -> Response:
+    name = page.form.get("name", "")
+    if name == page.user.name:
+        raise ConflictError("you cannot disable yourself: ask another lead")
+    with page.database.writing() as session:
+        people.set_disabled(session, people.get_by_name(session, name), disabled=disabled)
+        audit.log(session, page.user.name, what, detail=name)
+    return page.redirect("/people")
 
 
-def _link(visit: Visit, session: Session, person: Person) -> str:
-    return sign_ins.make_link(session, person, visit.console.settings.console_link_s)
+def _make_link(page: PageContext, session: Session, person: Person) -> str:
+    return sign_ins.make_link(session, person, page.console.settings.console_link_s)
 
 
-def _page(visit: Visit, made: str | None = None, token: str | None = None) -> Response:
-    with visit.database.reading() as session:
-        rows = people.listed(session)
-    url = visit.console.settings.console_url.rstrip("/") or str(visit.request.base_url).rstrip("/")
+def _render(page: PageContext, made: str | None = None, token: str | None = None) -> Response:
+    with page.database.reading() as session:
+        rows = people.list_people(session)
+    url = page.console.settings.console_url.rstrip("/") or str(page.request.base_url).rstrip("/")
     link = f"{url}/link/{token}" if token is not None else None
-    minutes = visit.console.settings.console_link_s / 60
-    return visit.page("people.html", people=rows, roles=ROLES, made=made, link=link, minutes=minutes)
+    minutes = page.console.settings.console_link_s / 60
+    return page.render("people.html", people=rows, roles=ROLES, made=made, link=link, minutes=minutes)

@@ -1,4 +1,4 @@
-"""For leads: what a threshold would do, and setting it."""
+"""For leads: preview the effect of a threshold, and set it."""
 
 import math
 from collections.abc import Iterator
@@ -10,128 +10,150 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from db.access import audit
+from db.console.web.context import PageContext
+from db.console.web.forms import parse_row_number
+from db.errors import DatabaseError, DatabaseUnavailableError, DbError, DeniedError, StaleError
 from db.models import references, versions
-from db.policy import changes, pauses, policies, thresholds
-from db.policy.changes import Budget
-from db.policy.choices import Asked, choose
-from db.console.visit import Visit, digits
-from db.errors import DatabaseAwayError, DatabaseError, DbError, DeniedError, StaleError
-from db.policy.forecast import forecast
-from db.policy.rules import DEFAULT, rule_for
+from db.policy import case_changes, certificate_words, pauses, thresholds
+from db.policy.attribution import ChangeAuthor
+from db.policy.case_changes import Budget
+from db.policy.coverage import DEFAULT, rule_for
+from db.policy.forecast import forecast_flags
+from db.policy.threshold_choice import ThresholdRequest, choose_threshold, rate_bound
+from db.quality.certificates import certificate_states
 from db.schema import ModelVersion, Threshold
-from db.store.session import Database
 from db.settings import PolicySettings
-from db.policy.signature import Signature
+from db.stats.empirical_fpr import PREVALENCE
+from db.store.session import Database
 
-#: Accounts that a page names.
+#: The preview names at most this many accounts.
 SHOWN_ACCOUNTS = 20
 _HISTORY = 20
 _PERCENT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
-    """What the form says, to be shown again in it; rates are in per cent."""
+class _Fields:
+    """The preview form's fields as text, to fill the form again; rates are in per cent."""
 
     policy: str
     fpr: str
     value: str
     reference: str
     prevalence: str
+    #: "certified", "certified_by_cohort" or "empirical"; a threshold by its score follows none.
+    rule: str
 
     @classmethod
-    def of(cls, visit: Visit) -> "_Wish":
-        asked = {name: visit.asked(name).strip() for name in ("policy", "fpr", "value", "reference", "prevalence")}
+    def of(cls, page: PageContext) -> "_Fields":
+        names = ("policy", "fpr", "value", "reference", "prevalence", "rule")
+        asked = {name: page.param(name).strip() for name in names}
         return cls(**asked | {"policy": asked["policy"] or DEFAULT})
 
-    def asked(self) -> Asked:
-        return Asked(_share("rate", self.fpr), _number("score", self.value), self.reference or None)
+    def asked(self) -> ThresholdRequest:
+        value = _number("score", self.value)
+        return ThresholdRequest(
+            _share("rate", self.fpr),
+            value,
+            self.reference or None,
+            empirical=value is None and self.rule == "empirical",
+            worst_cohort=value is None and self.rule == "certified_by_cohort",
+        )
+
+    def share(self) -> float:
+        """The share of photos that are AI-generated: that of the form, else what was measured."""
+        asked = _share("share", self.prevalence)
+        return PREVALENCE if asked is None else asked
 
 
-def show(visit: Visit) -> Response:
-    """The thresholds that stand; with a rate or a score in the address also what that would do."""
-    wish = _Wish.of(visit)
-    with visit.database.reading() as session:
+def show_thresholds(page: PageContext) -> Response:
+    """The thresholds in force; with a rate or a score in the URL also the effect of that threshold."""
+    fields = _Fields.of(page)
+    with page.database.reading() as session:
         version = versions.active(session)
+        history = thresholds.list_thresholds(session, version.id, None, _HISTORY)
         context: dict[str, Any] = {
             "version": version,
-            "wish": wish,
-            "standing": thresholds.latest(session, version.id),
-            "stands": _latest(session, version.id, 1),
-            "history": thresholds.history(session, version.id, None, _HISTORY),
+            "fields": fields,
+            "in_force": thresholds.in_effect(session, version.id),
+            "latest_id": _latest(session, version.id, 1),
+            "history": history,
             "references": _references(session, version),
-            "paused": pauses.standing(session).get("flagging"),
-            "shown": _preview(session, version, wish) if wish.fpr or wish.value else None,
+            "certificates": certificate_states(session),
+            "promises": {row.id: certificate_words.promise(rate_bound(row), row.target_fpr) for row in history},
+            "paused": pauses.current_pauses(session).get("flagging"),
+            "shown": _preview(session, version, fields) if fields.fpr or fields.value else None,
         }
-    return visit.page("thresholds.html", accounts=SHOWN_ACCOUNTS, **context)
+    return page.render("thresholds.html", accounts=SHOWN_ACCOUNTS, **context)
 
 
-def apply(visit: Visit) -> Response:
-    """Set it, and open and withdraw cases, in the name of whoever asks."""
-    wish = _Wish.of(visit)
-    by = Signature(visit.who.name, visit.form.get("reason", "").strip()).explained("a threshold")
-    budget = Budget(PolicySettings.load().flood_budget, digits(visit.form.get("confirm", "").strip()))
-    with _permitted(visit.database) as session:
+def submit_threshold(page: PageContext) -> Response:
+    """Set a threshold in the name of the signed-in lead; this opens and withdraws cases."""
+    fields = _Fields.of(page)
+    by = ChangeAuthor(page.user.name, page.form.get("reason", "").strip()).explained("a threshold")
+    budget = Budget.configured(parse_row_number(page.form.get("confirm", "").strip()))
+    with _permitted(page.database) as session:
         version = versions.active(session)
-        choice = choose(session, version, wish.asked())
-        row = policies.set_threshold(session, version.id, wish.policy, choice, by, budget)
-        _check_seen(visit, session, row)
+        choice = choose_threshold(session, version, fields.asked())
+        row = case_changes.set_threshold(session, version.id, fields.policy, choice, by, budget)
+        _check_seen(page, session, row)
         detail = f"{row.policy}: {row.value:.4f}, {row.opened} opened, {row.withdrawn} withdrawn"
-        audit.note(session, visit.who.name, "threshold_set", detail=detail)
-    return visit.go("/thresholds")
+        audit.log(session, page.user.name, "threshold_set", detail=detail)
+    return page.redirect("/thresholds")
 
 
 def _latest(session: Session, version_id: int, place: int) -> int:
-    """The number of the last threshold of all policies, or of the one before it; 0 for none."""
-    return next((row.id for row in thresholds.history(session, version_id, None, place)[place - 1 :]), 0)
+    """The id of the threshold at this place, 1 being the newest of all policies; 0 if there is none."""
+    return next((row.id for row in thresholds.list_thresholds(session, version_id, None, place)[place - 1 :]), 0)
 
 
-def _check_seen(visit: Visit, session: Session, row: Threshold) -> None:
-    """Whether the preview was of this version and these thresholds: what one covers depends on the others."""
-    seen = visit.number_of("version"), visit.number_of("stands")
+def _check_seen(page: PageContext, session: Session, row: Threshold) -> None:
+    """Raises `StaleError` unless the preview was of this model and these thresholds: its effect depends on both."""
+    seen = page.form_number("version"), page.form_number("latest_id")
     if seen != (row.version_id, _latest(session, row.version_id, 2)):
-        raise StaleError("a threshold, or the model, was changed since this preview: look again")
+        raise StaleError("a threshold or the active model has changed since this preview: preview again")
 
 
-def _preview(session: Session, version: ModelVersion, wish: _Wish) -> dict[str, Any]:
-    choice = choose(session, version, wish.asked())
-    rule = rule_for(session, version.id, wish.policy, choice.value)
-    found = changes.preview(session, [rule])
-    days = forecast(session, rule, choice.measured, _share("share", wish.prevalence), version.card)
+def _preview(session: Session, version: ModelVersion, fields: _Fields) -> dict[str, Any]:
+    choice = choose_threshold(session, version, fields.asked())
+    rule = rule_for(session, version.id, fields.policy, choice.value)
+    found = case_changes.preview_changes(session, [rule])
+    days = forecast_flags(session, rule, choice, version.card, fields.share())
+    said = certificate_words.sentences(session, version, fields.asked(), choice)
     over = found.cases > PolicySettings.load().flood_budget
-    return {"choice": choice, "preview": found, "days": days, "confirm": over}
+    return {"choice": choice, "preview": found, "days": days, "confirm": over, "sentences": said}
 
 
 @contextmanager
 def _permitted(database: Database) -> Iterator[Session]:
-    """A transaction of a console whose own login may be a reviewer's, who sets no threshold."""
+    """A transaction that explains a missing privilege: the console's database login may be a reviewer's."""
     try:
         with database.writing() as session:
             yield session
-    except DatabaseAwayError:
+    except DatabaseUnavailableError:
         raise
     except DatabaseError as error:
         if "permission denied" not in str(error):
             raise
         raise DeniedError(
-            "this console may not set thresholds: give its database login the role unmask_policy, or use "
+            "this console may not set thresholds: grant its database login the role unmask_policy, or use "
             "`unmask threshold set`"
         ) from error
 
 
 def _references(session: Session, version: ModelVersion) -> list[str]:
-    card, built = references.card_reals(version), references.list_sets(session, version.id)
+    card, built = references.card_reals(version), references.list_references(session, version.id)
     return [found.name for found in ([card] if card is not None else [])] + [row.name for row in built]
 
 
 def _share(what: str, text: str) -> float | None:
-    """A percentage as a share."""
+    """A percentage in the form as a share from 0 to 1."""
     number = _number(what, text, _PERCENT)
     return number / _PERCENT if number is not None else None
 
 
 def _number(what: str, text: str, most: float = 1) -> float | None:
-    """A number of the form; None where nothing was written."""
+    """A number in the form; None for an empty field. Raises `DbError`."""
     if not text:
         return None
     try:
@@ -139,5 +161,5 @@ def _number(what: str, text: str, most: float = 1) -> float | None:
     except ValueError:
         number = math.nan
     if not 0 <= number <= most:
-        raise DbError(f"the {what} {text[:40]!r} is no number from 0 to {most:g}")
+        raise DbError(f"the {what} {text[:40]!r} is not a number from 0 to {most:g}")
     return number

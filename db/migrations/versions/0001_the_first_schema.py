@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from db.schema.clock import UtcDateTime, now
+from db.migrations.types import UtcDateTime, now
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

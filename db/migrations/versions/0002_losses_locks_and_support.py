@@ -1,9 +1,9 @@
-"""Lost workers are counted apart, sweepers take turns, and the schema says whose software it serves. Run before it."""
+"""Counts lost workers separately, adds locks, and lists the software that the schema supports. Run before the code."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from db.schema.clock import UtcDateTime
+from db.migrations.types import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"
@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("revision", name=op.f("pk_schema_support")),
     )
-    # Each later migration adds its own revision, and deletes those whose software it would break.
+    # Each later migration adds its own revision, and deletes those whose software it breaks.
     op.bulk_insert(support, [{"revision": revision}])
 
 

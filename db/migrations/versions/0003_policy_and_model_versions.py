@@ -1,12 +1,12 @@
-"""Reference sets, promotions, pauses and rescores; what previews search by. Run before the code that needs it.
+"""Reference sets, promotions, pauses, rescores, and the indices for previews. Run before the code that needs them.
 
-Building the index on scores keeps workers from recording while it lasts.
+Workers cannot record scores while the index on scores is built.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-from db.schema.clock import UtcDateTime, now
+from db.migrations.types import UtcDateTime, now
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -94,7 +94,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rescores")),
     )
     op.create_index("ix_rescores_state", "rescores", ["state"])
-    op.execute("INSERT INTO schema_support (revision) VALUES ('0003')")  # 0002's software does not mind
+    op.execute("INSERT INTO schema_support (revision) VALUES ('0003')")  # 0002's software still works
 
 
 def downgrade() -> None:

@@ -1,4 +1,4 @@
-"""Scores, thresholds and reviews refuse to be changed. Run before or after the code: neither changes them."""
+"""Triggers refuse changes of scores, thresholds and reviews. Run before or after the code: neither changes them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 TABLES = ("scores", "thresholds", "reviews")
 
-#: The table is looked for beside the one that is changed: a temporary one of the same name would come first otherwise.
+#: The pass is looked up in the changed table's schema: otherwise a temporary table of its name would come first.
 _POSTGRESQL_FUNCTION = """
 CREATE FUNCTION unmask_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

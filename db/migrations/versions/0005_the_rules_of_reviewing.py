@@ -1,6 +1,6 @@
-"""Reviewers hold cases, take decisions back and hear appeals; blind samples. Run before the code that needs it.
+"""Holding cases, undoing decisions, appeals, and blind samples. Run before the code that needs them.
 
-Building the indices on cases keeps workers from opening any while it lasts.
+Workers cannot open cases while the indices on cases are built.
 """
 
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from alembic import op
 
-from db.schema.clock import UtcDateTime, now
+from db.migrations.types import UtcDateTime, now
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -17,7 +17,7 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-#: In the name of whoever owns the tables: a worker of the release before, or any other writer, need not know of it.
+#: Runs as the owner of the tables: workers of the previous release and other writers need no rights on cases.
 _POSTGRESQL_HIGHEST = (
     """
     CREATE FUNCTION unmask_case_highest() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER

@@ -1,9 +1,9 @@
-"""People who sign in to the console, and what they saw and did. Run before the code that needs it."""
+"""People of the console, their sign-ins, and the audit log. Run before the code that needs them."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from db.schema.clock import UtcDateTime, now
+from db.migrations.types import UtcDateTime, now
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

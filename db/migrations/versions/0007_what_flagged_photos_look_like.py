@@ -1,9 +1,9 @@
-"""Perceptual hashes of flagged photos, by which cases of one face find each other. Run before the code."""
+"""Perceptual hashes of flagged photos, which connect cases of one face. Run before the code."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from db.schema.clock import UtcDateTime, now
+from db.migrations.types import UtcDateTime, now
 
 revision = "0007"
 down_revision = "0006"

@@ -1,13 +1,13 @@
-"""What becomes of cases can be told to the platform. Run before the code that tells it.
+"""Webhooks for events of cases. Run before the code that sends them.
 
-Triggers on cases write what is to be told, in the transaction that changes them, whoever does; where nobody wants to be
-told there is no row in webhook_switch, and they do nothing.
+Triggers on cases write deliveries in the transaction that changes a case, whoever does; while webhook_switch has no row
+they do nothing.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-from db.schema.clock import UtcDateTime, now
+from db.migrations.types import UtcDateTime, now
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

@@ -1,6 +1,6 @@
-"""What a reviewer wrote about an account can go with it; what they decided stays. Run before the code.
+"""A reviewer's note can be erased with the account; the decision stays. Run before the code.
 
-Within retention's pass, and there alone, a review's note may become null.
+Only within retention's pass may a review's note become null.
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-#: As 0004 made it, and with the way for notes before.
+#: As 0004 made it; ``{notes}`` adds the exception for notes.
 _POSTGRESQL = """
 CREATE OR REPLACE FUNCTION unmask_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

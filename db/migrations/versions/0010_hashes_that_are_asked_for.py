@@ -1,6 +1,6 @@
-"""Photos that a later threshold flags have no perceptual hash: workers are asked for it. Run before the code.
+"""Requests for perceptual hashes of photos that a later threshold flags. Run before the code.
 
-There may be as many as photos are flagged, and they may wait for long: what people wait for must be found beside them.
+There may be as many as flagged photos, and they may wait long: the index must find what people wait for among them.
 """
 
 import sqlalchemy as sa
@@ -25,7 +25,7 @@ def downgrade() -> None:
 
 def _kinds(allowed: str, due: list[str]) -> None:
     op.drop_index("ix_requests_due", "requests")
-    with op.batch_alter_table("requests") as table:  # SQLite has to make it anew
+    with op.batch_alter_table("requests") as table:  # SQLite rebuilds the table
         table.drop_constraint(op.f("ck_requests_kind"), type_="check")
         table.create_check_constraint(op.f("ck_requests_kind"), allowed)
     op.create_index("ix_requests_due", "requests", due)

@@ -10,14 +10,15 @@ from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from db.models import versions
-from db.policy import scores, thresholds
+from db.policy import policies, scores, thresholds
+from db.policy.attribution import ChangeAuthor
+from db.policy.scores import Provenance, Scored
 from db.review import reviews
+from db.review.reviews import Decision
+from db.schema import Case, Image, Policy, Review
+from db.store.session import Database
 from db.work import images
 from db.work.images import NewImage
-from db.review.reviews import Decision
-from db.schema import Case, Image, Review
-from db.policy.scores import Provenance, Scored
-from db.store.session import Database
 
 #: Whatever should happen at once in these tests happens within this, or not at all.
 PATIENCE_S = 30
@@ -37,13 +38,38 @@ def version_id(database: Database) -> int:
         return versions.register(session, "first", "1" * 64, "unmask-1", {"name": "first"}).id
 
 
+def know_policy(session: Session, name: str) -> None:
+    """Add a policy unless it is there."""
+    if session.get(Policy, name) is None:
+        policies.add_policy(session, name, ChangeAuthor("test", ""))
+
+
+@pytest.fixture
+def add_policy(database: Database) -> Callable[[str], None]:
+    """``add_policy("vip")``, again and again if need be."""
+
+    def add(name: str) -> None:
+        with database.writing() as session:
+            know_policy(session, name)
+
+    return add
+
+
+@pytest.fixture
+def vip(add_policy: Callable[[str], None]) -> str:
+    """A policy beside the default one."""
+    add_policy("vip")
+    return "vip"
+
+
 @pytest.fixture
 def add_images(database: Database) -> Callable[..., list[str]]:
     """``add_images("a", "b")`` adds images that are due since a minute; returns those that are new."""
 
     def add(*ids: str, account_id: str = "account", policy: str = "default", resend_s: float = -60.0) -> list[str]:
         with database.writing() as session:
-            return images.add(session, [NewImage(i, account_id, f"{i}.jpg", policy) for i in ids], resend_s)
+            know_policy(session, policy)
+            return images.add_images(session, [NewImage(i, account_id, f"{i}.jpg", policy) for i in ids], resend_s)
 
     return add
 
@@ -54,6 +80,7 @@ def set_threshold(database: Database, version_id: int) -> Callable[..., int]:
 
     def set_value(value: float, policy: str = "default") -> int:
         with database.writing() as session:
+            know_policy(session, policy)
             return thresholds.set_value(session, version_id, policy, value, "test", "").id
 
     return set_value
@@ -135,7 +162,8 @@ def open_case(
 
     def flag(account_id: str = "account", score: float = 0.9, policy: str = "default", photo: int = 1) -> int:
         with database.writing() as session:
-            if policy not in thresholds.standing(session, version_id):
+            know_policy(session, policy)
+            if policy not in [row.policy for row in thresholds.in_effect(session, version_id)]:
                 thresholds.set_value(session, version_id, policy, 0.5, "pat", "")
         add_images(f"{account_id}-{photo}", account_id=account_id, policy=policy)
         record({f"{account_id}-{photo}": score}, policy)
@@ -153,7 +181,7 @@ def decide(database: Database) -> Callable[..., Review]:
     def enter(case_id: int, reviewer: str, decision: str = "confirmed", **more: Any) -> Review:
         with database.writing() as session:
             version = session.get_one(Case, case_id).version
-            review = reviews.decide(session, Decision(case_id, version, reviewer, decision, **more))
+            review = reviews.decide_case(session, Decision(case_id, version, reviewer, decision, **more))
             session.expunge(review)
         return review
 

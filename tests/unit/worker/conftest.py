@@ -14,10 +14,19 @@ from redis import Redis
 from db.models import versions
 from db.store.session import Database
 from trainer.pixels.preprocess import FINGERPRINT
-from worker.celery import app
-from worker.commands.model import store
-from worker.pipeline.service import Service
+from worker.broker.app import app
+from worker.commands.model import store_checkpoint
+from worker.core.outage import faults
 from worker.core.settings import WorkerSettings
+from worker.pipeline.service import Service
+
+
+@pytest.fixture(autouse=True)
+def _own_faults() -> Iterator[None]:
+    """Each test has its own list of faults."""
+    faults.clear()
+    yield
+    faults.clear()
 
 
 @pytest.fixture
@@ -108,7 +117,7 @@ def registered(
     """Both checkpoints in the models directory and in the record: the tiny one is active, the other a candidate."""
     ids = []
     for name, path in (("tiny", tiny_checkpoint), ("other", other_checkpoint)):
-        sha256 = store(path, worker_settings.models_dir)
+        sha256 = store_checkpoint(path, worker_settings.models_dir)
         with database.writing() as session:
             ids.append(versions.register(session, name, sha256, FINGERPRINT, {}).id)
     return ids

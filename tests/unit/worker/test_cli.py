@@ -14,13 +14,18 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image as Picture
+from sqlalchemy import select
 
+from db.access import audit
+from db.errors import ConflictError
 from db.models import versions
-from db.policy import thresholds
-from db.work import images, requests
-from db.work.images import Failure
+from db.policy import policies, thresholds
+from db.policy.attribution import ChangeAuthor
 from db.schema import Image
 from db.store.session import Database
+from db.work import images, on_demand, presence
+from db.work.images import Failure
 from worker.cli import COMMANDS, main, root
 from worker.core.errors import UsageError
 
@@ -40,10 +45,10 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(root, arguments, catch_exceptions=False)
 
 
-def asked(*arguments: str) -> Any:
+def asked(*arguments: str, exit_code: int = 0) -> Any:
     """What a command says to programs: all of its stdout."""
     result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == exit_code, result.output
     return json.loads(result.stdout)
 
 
@@ -57,6 +62,14 @@ def every_command(group: click.Group = root, path: tuple[str, ...] = ()) -> list
     return found
 
 
+def command_of(path: tuple[str, ...]) -> click.Command | None:
+    """The command of these words."""
+    command: click.Command | None = root
+    for word in path:
+        command = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+    return command
+
+
 # Help
 
 
@@ -68,22 +81,31 @@ def test_help_lists_every_word_with_its_help() -> None:
     assert all(help_text in said for _, help_text in COMMANDS.values())
 
 
-@pytest.mark.parametrize("word", COMMANDS)
-def test_what_help_says_of_a_word_is_what_the_command_says_of_itself(word: str) -> None:
+def test_what_help_says_of_a_word_is_what_the_command_says_of_itself() -> None:
     """The list is written down, so that --help need not import the commands."""
-    command = root.get_command(click.Context(root), word)
-    assert command is not None
-    assert command.get_short_help_str(limit=500) == COMMANDS[word][1]
+    commands = {word: root.get_command(click.Context(root), word) for word in COMMANDS}
+    said = {word: command and command.get_short_help_str(limit=500) for word, command in commands.items()}
+    assert said == {word: help_text for word, (_, help_text) in COMMANDS.items()}
 
 
-@pytest.mark.parametrize("path", every_command(), ids=" ".join)
-def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
-    result = run(*path, "--help")
-    assert result.exit_code == 0
-    usage, explained = result.stdout.split("\n\n")[:2]
-    assert usage.startswith(f"Usage: root {' '.join(path)} ")
-    assert explained.startswith("  ")
-    assert explained.strip()[0].isupper()
+def test_every_command_explains_itself() -> None:
+    for path in every_command():
+        result = run(*path, "--help")
+        usage, explained = result.stdout.split("\n\n")[:2]
+        assert (path, result.exit_code) == (path, 0)
+        assert usage.startswith(f"Usage: root {' '.join(path)} ")
+        assert explained.startswith("  "), path
+        assert explained.strip()[0].isupper(), path
+
+
+def test_help_shows_whole_sentences_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    for path in every_command():
+        *group, name = path
+        command = command_of(path)
+        assert command is not None
+        said = "".join(run(*group, "--help").stdout.split())
+        assert name + "".join(command.get_short_help_str(1000).split()) in said
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -152,7 +174,7 @@ def test_a_package_that_this_installation_lacks_is_one_line() -> None:
     program = "import sys; sys.modules['torch'] = None; from worker.cli import main; main()"
     command = [sys.executable, "-c", program, "score", "photo.jpg"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "torch is not installed here: see unmask[worker]" in one_line(done)
+    assert "torch is not installed: install unmask[worker]" in one_line(done)
 
 
 def test_an_error_that_we_do_not_know_keeps_its_traceback() -> None:
@@ -170,42 +192,117 @@ worker.cli.main()
 # Words of this room
 
 
+def know_policy(database: Database, name: str) -> None:
+    with database.writing() as session:
+        policies.add_policy(session, name, ChangeAuthor("test"))
+
+
+def test_photos_are_scored_by_the_rules_of_workers(
+    photo: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    red, blue = Picture.new("RGB", (128, 128), "red"), Picture.new("RGB", (128, 128), "blue")
+    red.save(tmp_path / "moving.gif", save_all=True, append_images=[blue])
+    red.resize((20, 20)).save(tmp_path / "tiny.png")
+    monkeypatch.setenv("UNMASK_MIN_SIDE", "21")
+    (tmp_path / "no-end.jpg").write_bytes(photo.read_bytes()[:-2])
+    names = ("moving.gif", "tiny.png", "no-end.jpg")
+    photos = [str(photo), *(str(tmp_path / name) for name in names)]
+    result = run("score", "--json", "--device", "cpu", "--checkpoint", str(tiny_checkpoint), *photos)
+    whole, *rows, no_end = json.loads(result.stdout)
+    assert [(row["score"], row["reason"]) for row in rows] == [(None, "animated"), (None, "too_small")]
+    assert whole["score"] == no_end["score"] is not None
+    assert "no-end.jpg: the file lacks its end" in result.stderr
+    assert result.exit_code == 1
+
+
 @pytest.mark.usefixtures("settings_database")
-def test_one_photo_is_put_in_line_and_its_id_printed(database: Database, sent: Sent) -> None:
+def test_one_photo_is_put_in_line_and_its_id_printed(database: Database) -> None:
+    know_policy(database, "vip")
     result = run("enqueue", "--account", "acc", "--url", "a.jpg", "--image-id", "a", "--policy", "vip")
     assert result.stdout == "a\n"
-    assert sent() == [["a"]]
     with database.reading() as session:
         image = session.get_one(Image, "a")
         assert (image.account_id, image.url, image.policy) == ("acc", "a.jpg", "vip")
 
 
 @pytest.mark.usefixtures("settings_database")
-def test_a_photo_without_an_id_gets_one(sent: Sent) -> None:
+def test_a_photo_without_an_id_gets_one(database: Database) -> None:
     result = run("enqueue", "--account", "acc", "--url", "a.jpg")
-    assert sent() == [[result.stdout.strip()]]
+    with database.reading() as session:
+        assert session.get_one(Image, result.stdout.strip()).lane == "upload"
+
+
+def fail(database: Database, image_id: str) -> None:
+    with database.writing() as session:
+        failed = Failure(image_id, "access_denied", "HTTP 403")
+        images.lease(session, [image_id], "worker", 60)
+        images.record_failures(session, [failed], "worker")
+
+
+@pytest.mark.usefixtures("settings_database", "sent")
+def test_a_fresh_url_for_a_failed_image_puts_it_back_to_pending_and_the_audit_log_notes_it(database: Database) -> None:
+    words = ["enqueue", "--account", "acc", "--image-id", "a"]
+    run(*words, "--url", "https://cdn.example.com/a.jpg?signature=old")
+    fail(database, "a")
+    fresh = "https://cdn.example.com/a.jpg?signature=new"
+    for _ in range(2):  # the same again changes nothing
+        assert run(*words, "--url", fresh, "--replace-url").stdout == "a\n"
+    with database.reading() as session:
+        image = session.get_one(Image, "a")
+        assert (image.url, image.state, image.attempts, image.reason) == (fresh, "pending", 0, None)
+        assert image.lease_until is None
+        (entry,) = audit.list_entries(session, 10)
+        assert (entry.what, entry.image_id, entry.detail) == ("url_changed", "a", "was failed (access_denied)")
+
+
+@pytest.mark.usefixtures("settings_database", "sent")
+def test_a_manifest_of_fresh_urls_replaces_those_of_known_images_and_adds_the_others(
+    database: Database, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "photos.csv"
+    manifest.write_text("account_id,url,image_id\nacc,a.jpg,a\n")
+    run("enqueue", "--manifest", str(manifest))
+    manifest.write_text("account_id,url,image_id\nacc,new/a.jpg,a\nacc,b.jpg,b\n")
+    assert "1 images enqueued" in run("enqueue", "--manifest", str(manifest), "--replace-url").stderr
+    with database.reading() as session:
+        assert dict(session.execute(select(Image.id, Image.url)).all()) == {"a": "new/a.jpg", "b": "b.jpg"}
+
+
+@pytest.mark.usefixtures("settings_database", "sent")
+def test_a_url_is_replaced_only_when_asked_and_only_of_the_same_accounts_image(database: Database) -> None:
+    run("enqueue", "--account", "acc", "--url", "a.jpg", "--image-id", "a")
+    for words in (["--account", "acc"], ["--account", "eve", "--replace-url"]):
+        with pytest.raises(ConflictError, match="image 'a' is known with another"):
+            run("enqueue", "--image-id", "a", "--url", "b.jpg", *words)
+    with pytest.raises(UsageError, match="--replace-url needs --image-id"):
+        run("enqueue", "--account", "acc", "--url", "b.jpg", "--replace-url")
+    with database.reading() as session:
+        assert session.scalars(select(Image.url)).all() == ["a.jpg"]
 
 
 @pytest.mark.usefixtures("settings_database")
-def test_a_manifest_is_put_in_line_once(sent: Sent, tmp_path: Path) -> None:
+def test_a_manifest_is_put_in_line_once(database: Database, tmp_path: Path) -> None:
+    know_policy(database, "vip")
     manifest = tmp_path / "photos.csv"
     manifest.write_bytes(b'\xef\xbb\xbfaccount_id,url,image_id,policy,note\nacc,a.jpg,a,,x\nacc,"b, c.jpg",b,vip,\n')
     first, second = run("enqueue", "--manifest", str(manifest)), run("enqueue", "--manifest", str(manifest))
-    assert (first.stdout, first.stderr) == ("", "2 images in line, 0 were known\n")
-    assert second.stderr == "0 images in line, 2 were known\n"
-    assert sent() == [["a", "b"]]
+    assert (first.stdout, first.stderr) == ("", "2 images enqueued, 0 were known before\n")
+    assert second.stderr == "0 images enqueued, 2 were known before\n"
+    with database.reading() as session:
+        assert [image.lane for image in session.scalars(select(Image))] == ["backfill"] * 2
 
 
 @pytest.mark.usefixtures("settings_database")
-def test_of_a_pipe_that_is_wrong_later_on_it_is_said_what_is_in_line(sent: Sent, tmp_path: Path) -> None:
+def test_of_a_pipe_that_is_wrong_later_on_it_is_said_what_is_in_line(database: Database, tmp_path: Path) -> None:
     content = b"account_id,url\n" + b"acc,a.jpg\n" * 1500 + b",b.jpg\n"
     os.mkfifo(tmp_path / "pipe")
     with ThreadPoolExecutor(1) as pool:
         pool.submit((tmp_path / "pipe").write_bytes, content)
         result = CliRunner().invoke(root, ["enqueue", "--manifest", str(tmp_path / "pipe")])
     assert isinstance(result.exception, UsageError)
-    assert result.stderr == "its first 1000 rows are in line, and none after them\n"
-    assert sum(map(len, sent())) == 1000
+    assert result.stderr == "the first 1000 rows are enqueued, and none after them\n"
+    with database.reading() as session:
+        assert images.count_images(session)["pending"] == 1000
 
 
 @pytest.mark.usefixtures("settings_database", "broker")
@@ -220,8 +317,8 @@ def test_of_a_pipe_that_is_wrong_later_on_it_is_said_what_is_in_line(sent: Sent,
         (b"account_id,url\nacc,\xff\xfe\n", r"is not a readable CSV file"),
         (b'account_id,url\nacc,"a.jpg\nacc,b.jpg\n', r"is not a readable CSV file: unexpected end of data"),
         (b'account_id,url\nacc,"a.jpg\nacc,b.jpg"\n', r"line 3: url must be without control characters"),
-        (b"account_id,url, image_id\nacc,a.jpg,a\n", r"has a column ' image_id', where image_id is wanted once"),
-        (b"account_id,url,url\nacc,a.jpg,b.jpg\n", r"has a column 'url', where url is wanted once"),
+        (b"account_id,url, image_id\nacc,a.jpg,a\n", r"has a column ' image_id': name it image_id, once"),
+        (b"account_id,url,url\nacc,a.jpg,b.jpg\n", r"has a column 'url': name it url, once"),
         (b"account_id,url\n" + b"acc,a.jpg\n" * 1500 + b",b.jpg\n", r"photos.csv, line 1502: account_id must be text"),
         (None, r"is not a readable CSV file: .*No such file"),
     ],
@@ -234,15 +331,15 @@ def test_a_manifest_that_is_wrong_is_refused_by_its_line_and_adds_nothing(
     with pytest.raises(UsageError, match=message):
         run("enqueue", "--manifest", str(tmp_path / "photos.csv"))
     with database.reading() as session:
-        assert images.counts(session)["pending"] == 0
+        assert images.count_images(session)["pending"] == 0
 
 
 @pytest.mark.usefixtures("settings_database", "broker")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "needs --account and --url, or --manifest CSV"),
-        (("--account", "acc"), "needs --account and --url"),
+        ((), "needs both --account and --url, or --manifest CSV"),
+        (("--account", "acc"), "needs both --account and --url"),
         (("--account", "", "--url", "a.jpg"), "account_id must be text"),
         (("--account", "acc", "--url", "a.jpg", "--image-id", "x" * 129), "image_id must be text"),
     ],
@@ -254,10 +351,10 @@ def test_an_incomplete_photo_is_wrong_use(arguments: tuple[str, ...], message: s
 
 def test_a_sweep_by_hand_sends_what_is_due_and_says_how_much(settings_database: Database, sent: Sent) -> None:
     with settings_database.writing() as session:
-        images.add(session, [images.NewImage(name, "acc", "a.jpg") for name in ("a", "b")], -1)
+        images.add_images(session, [images.NewImage(name, "acc", "a.jpg") for name in ("a", "b")], -1)
     result = run("sweep")
-    assert (result.stdout, result.stderr) == ("", "2 images sent\n")
-    assert [sorted(ids) for ids in sent()] == [["a", "b"]]
+    assert (result.stdout, result.stderr) == ("", "2 images and requests sent\n")
+    assert sorted(sent()) == [["a"], ["b"]]
 
 
 @pytest.mark.usefixtures("broker")
@@ -268,29 +365,39 @@ def test_the_status_tells_what_waits_what_was_done_and_by_which_model(
     with settings_database.writing() as session:
         version = versions.register(session, "first", "1" * 64, "unmask-1", {})
         thresholds.set_value(session, version.id, "default", 0.75, "ada", "")
-        images.add(session, [images.NewImage(name, "acc", "a.jpg") for name in ("a", "b", "c")], 60)
+        images.add_images(session, [images.NewImage(name, "acc", "a.jpg") for name in ("a", "b", "c")], 60)
         images.lease(session, ["a", "b"], "worker", 300)
-        images.put_back(session, [Failure("b", "truncated", "")], "worker")
-        requests.ask(session, "preview", "a", "ada")
-        requests.ask(session, "look", "a", "threshold 1")
+        images.record_failures(session, [Failure("b", "truncated", "")], "worker")
+        on_demand.add_request(session, "preview", "a", "ada")
+        on_demand.add_request(session, "look", "a", "threshold 1")
     run("enqueue", "--account", "acc", "--url", "d.jpg")
+    with settings_database.writing() as session:
+        presence.report_alive(session, "idle")
+        presence.report_alive(session, "worker")
     status = asked("status")
     assert 0 <= status.pop("oldest_pending_s") < 60
+    assert 0 <= status.pop("oldest_upload_s") < 60
+    assert 0 <= status["sweeper"].pop("lag_s") < 60
     assert status == {
-        "images": {"pending": 3, "scored": 0, "failed": 1, "not_scorable": 0},
+        "well": True,
+        "faults": [],
+        "images": {"pending": 3, "scored": 0, "unusable": 1, "failed": 0},
+        "waiting": {"upload": 2, "backfill": 0},
         "in_hand": 1,
-        "workers": {"worker": 1},
-        "failures": {"truncated": 1},
+        "workers": {"idle": 0, "worker": 1},
+        "held_by_silent": {},
+        "failures": {},
         "retrying": {},
-        "not_scorable": {},
+        "unusable": {"truncated": 1},
         "requests": {"pending": 1, "done": 0, "failed": 0},
         "hashes": {"pending": 1, "done": 0, "failed": 0},
-        "sweeper": {"leader": None, "last_sweep_s": None, "lag_s": 0.0},
+        "sweeper": {"leader": None, "last_sweep_s": None},
         "paused": {},
         "review": {"open": 0, "held": 0, "unsure": 0, "oldest_s": None, "by_policy": {}},
         "model": "first",
         "thresholds": {"default": 0.75},
-        "queue": {"reachable": True, "messages": 1},
+        "certificates": {},
+        "queue": {"reachable": True, "messages": 0, "lanes": {"upload": 0, "backlog": 0, "backfill": 0}},
         "refused_here": {},
     }
     assert "pending 3" in run("status").stdout
@@ -300,10 +407,12 @@ def test_the_status_tells_what_waits_what_was_done_and_by_which_model(
 @pytest.mark.parametrize("migrated", ["sqlite"], indirect=True)
 def test_the_status_answers_with_the_broker_down(point_app: Callable[[str], None], nobody: str) -> None:
     point_app(nobody)
-    status = asked("status")
+    status = asked("status", exit_code=1)
     assert status["queue"]["reachable"] is False
-    assert re.match(r"broker redis://:\*\*@127\.0\.0\.1:\d+/0 cannot be reached: [^\n]+$", status["queue"]["error"])
-    assert status["images"] == {"pending": 0, "scored": 0, "failed": 0, "not_scorable": 0}
+    assert status["faults"][0].startswith("the broker cannot be used: broker redis://127.0.0.1:")
+    assert status["faults"][1:] == ["no worker is alive", "no model version is active"]
+    assert re.match(r"broker redis://127\.0\.0\.1:\d+/0 cannot be reached: [^\n]+$", status["queue"]["error"])
+    assert status["images"] == {"pending": 0, "scored": 0, "failed": 0, "unusable": 0}
     assert (status["model"], status["oldest_pending_s"]) == (None, None)
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from db.commands.cases import cases_group
 from db.models import versions
 from db.policy import scores, thresholds
-from db.work import images
-from db.commands.cases import cases_group
-from db.work.images import NewImage
 from db.policy.scores import Provenance, Scored
 from db.store.session import Database
+from db.work import images
+from db.work.images import NewImage
 
 Asked = Callable[..., Any]
 
@@ -19,7 +19,7 @@ def test_cases_are_paged_in_either_order_and_searched_by_account(database: Datab
         version = versions.register(session, "first", "1" * 64, "unmask-1", {})
         thresholds.set_value(session, version.id, "default", 0.5, "pat", "")
         found = {"ada": 0.7, "bob": 0.9, "adam": 0.8}
-        images.add(session, [NewImage(name, name, f"{name}.jpg") for name in found], -60)
+        images.add_images(session, [NewImage(name, name, f"{name}.jpg") for name in found], -60)
         for name, score in found.items():
             scored = Scored(name, "default", score, "f" * 64, 1000, 640, 480)
             scores.record(session, [scored], Provenance(version.id, "eager-fp32", "cpu"))

@@ -10,10 +10,10 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from db.access import audit, people, sign_ins
-from db.console import cookies
-from db.console.app import build
+from db.console.app import build_app
 from db.console.settings import ConsoleSettings
-from db.review.review_settings import ReviewSettings
+from db.console.web import cookies, forms
+from db.review.settings import ReviewSettings
 from db.schema import Case, Preview
 from db.store.session import Database
 
@@ -26,12 +26,18 @@ class Browser:
 
     def __init__(self, client: TestClient, seed: str = "") -> None:
         self.client, self.seed = client, seed
+        self.see: Callable[[int], None] = lambda _: None
 
     def get(self, path: str, **headers: str) -> httpx2.Response:
         return self.client.get(path, headers=headers)
 
     def post(self, path: str, **form: object) -> httpx2.Response:
-        return self.client.post(path, data={"form_token": cookies.form_token(self.seed)} | form)
+        return self.client.post(path, data={"form_token": forms.form_token(self.seed)} | form)
+
+    def decide(self, case_id: int, **form: object) -> httpx2.Response:
+        """Decide a case whose photo has been on the screen."""
+        self.see(case_id)
+        return self.post(f"/cases/{case_id}/decide", **form)
 
     def fill(self, path: str, *, to: str | None = None, **form: object) -> httpx2.Response:
         """Open a page, and send its form."""
@@ -52,9 +58,9 @@ def open_browser(database: Database) -> Open:
     """``open_browser(console_idle_s=60)``: a browser of nobody's yet, on a console with these settings."""
 
     def browse(*, blind_share: float = 0.0, address: str = "127.0.0.1", **settings: object) -> Browser:
-        values = {"database_url": "", "console_rows": 3} | settings
+        values = {"database_url": "sqlite:///unused.db", "console_rows": 3} | settings
         review = ReviewSettings(blind_share=blind_share)
-        app = build(database, ConsoleSettings.model_validate(values), review, ["localhost", "unmask.example.com"])
+        app = build_app(database, ConsoleSettings.model_validate(values), review, ["localhost", "unmask.example.com"])
         base = str(values.get("console_url") or "http://localhost")
         return Browser(TestClient(app, base_url=base, follow_redirects=False, client=(address, 50000)))
 
@@ -68,12 +74,18 @@ def sign_in(database: Database, open_browser: Open) -> Open:
     def sign(role: str, name: str | None = None, **settings: object) -> Browser:
         browser = open_browser(**settings)
         with database.writing() as session:
-            person = people.find(session, name or role) or people.add(session, name or role, role)
-            browser.seed = sign_ins.begin(session, person, 3600)
+            person = people.find_person(session, name or role) or people.add_person(session, name or role, role)
+            browser.seed = sign_ins.start_sign_in(session, person, 3600)
         browser.client.cookies.set(cookies.SIGN_IN, browser.seed)
+        browser.see = lambda case_id: _see(database, name or role, case_id)
         return browser
 
     return sign
+
+
+def _see(database: Database, name: str, case_id: int) -> None:
+    with database.writing() as session:
+        audit.log(session, name, "saw_photo", case_id=case_id)
 
 
 @pytest.fixture
@@ -118,6 +130,6 @@ def logged(database: Database) -> Callable[[], list[tuple[str, str]]]:
 
     def read() -> list[tuple[str, str]]:
         with database.reading() as session:
-            return [(entry.who, entry.what) for entry in reversed(audit.entries(session, 1000))]
+            return [(entry.who, entry.what) for entry in reversed(audit.list_entries(session, 1000))]
 
     return read

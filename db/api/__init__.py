@@ -1,0 +1,1 @@
+"""The HTTP API: applications submit photos and read their verdicts."""

@@ -1,0 +1,1 @@
+"""HTTP for every operation: the server, bodies within their limits, request ids, problems."""

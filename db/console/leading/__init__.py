@@ -1,0 +1,1 @@
+"""Pages for leads and auditors: quality, one reviewer or policy, and exports."""

@@ -1,0 +1,96 @@
+"""A case's photos as the console shows them: each with its picture, its heatmap and its score's scale."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from db.console.views.score_scale import ScoreScale, score_scale
+from db.file_signals import TITLES, TRUSTS
+from db.review import cases
+from db.review.cases import FlaggedPhoto
+from db.schema import Image, Signal
+from db.work import previews
+from db.work.previews import HEATMAP, ORIGINAL, PHOTO, PictureState
+from db.work.signals import signals_of
+
+#: Pixels of the longer side of a preview.
+PREVIEW_SIDE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSignal:
+    """A signal in words: what its kind says, what was found where, and how far that can be trusted."""
+
+    title: str
+    value: str
+    place: str
+    trust: str
+
+    @classmethod
+    def of(cls, signal: Signal) -> "ShownSignal":
+        """A signal of the record."""
+        trust = TRUSTS.get(signal.trust or "", "")
+        return cls(TITLES.get(signal.kind, signal.kind), signal.value, signal.place, trust)
+
+
+@dataclass(frozen=True, slots=True)
+class CasePhoto:
+    """A photo of the case on the page; for a blind reviewer it has neither scale nor signals.
+
+    ``unstable`` says of a photo that is not flagged why a person is to see it.
+    """
+
+    number: int
+    flagged: FlaggedPhoto
+    photo: PictureState
+    heatmap: PictureState
+    scale: ScoreScale | None
+    signals: list[ShownSignal]
+    unstable: str | None = None
+
+    @property
+    def larger(self) -> bool:
+        """Whether the photo has more pixels than its preview."""
+        return max(self.flagged.image.width or 0, self.flagged.image.height or 0) > PREVIEW_SIDE
+
+
+def list_case_photos(session: Session, case_id: int, *, blind: bool) -> list[CasePhoto]:
+    """A case's photos, highest score first; for a blind reviewer in the order in which they were flagged."""
+    found = cases.flagged_photos(session, case_id)
+    if blind:
+        found.sort(key=lambda item: item.flag_id)
+    ids = {item.image.id for item in found}
+    signals = {} if blind else signals_of(session, ids)
+    photos, heatmaps = (previews.picture_states(session, ids, kind) for kind in (PHOTO, HEATMAP))
+    return [
+        CasePhoto(
+            number,
+            item,
+            photos[item.image.id],
+            heatmaps[item.image.id],
+            None if blind else _scale(item),
+            [ShownSignal.of(signal) for signal in signals.get(item.image.id, [])],
+            None if blind else item.unstable_words,
+        )
+        for number, item in enumerate(found, start=1)
+    ]
+
+
+def _scale(item: FlaggedPhoto) -> ScoreScale:
+    threshold = item.threshold.value if item.threshold is not None else None
+    return score_scale(item.version, item.score.score, threshold)
+
+
+def request_photos(session: Session, case_id: int, author: str) -> None:
+    """Request pictures of a case's photos from workers, where nobody has requested them yet."""
+    found = [item.image for item in cases.flagged_photos(session, case_id)]
+    request_pictures(session, found, author)
+
+
+def request_pictures(session: Session, found: Iterable[Image], author: str) -> None:
+    """Request previews of these images, and pictures at their own size of those that are larger than a preview."""
+    small = {image.id: max(image.width or 0, image.height or 0) <= PREVIEW_SIDE for image in found}
+    large = [image_id for image_id, fits in small.items() if not fits]
+    for kind, ids in ((PHOTO, list(small)), (ORIGINAL, large)):
+        previews.request_missing(session, previews.picture_states(session, ids, kind).values(), author)

@@ -1,0 +1,1 @@
+"""Requests and responses: dispatch and authorisation, sign-in, cookies, forms, headers."""

@@ -1,0 +1,1 @@
+"""Which cases wait in which order: ranking, target times, filters, saved views, search."""

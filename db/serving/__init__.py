@@ -1,0 +1,1 @@
+"""Connection handling that the console and the HTTP API share."""
