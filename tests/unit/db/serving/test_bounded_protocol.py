@@ -69,7 +69,7 @@ def test_a_half_sent_request_is_closed_after_its_time(port: int, sent: bytes) ->
     began = time.monotonic()
     with connected(port, sent) as connection:
         assert received(connection) == b""
-    assert time.monotonic() - began < HEADER_TIMEOUT_S + 3
+    assert time.monotonic() - began < HEADER_TIMEOUT_S + 20
 
 
 def test_a_byte_now_and_then_does_not_prolong_it(port: int) -> None:

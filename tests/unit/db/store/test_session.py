@@ -55,7 +55,7 @@ def test_checking_the_schema_does_not_wait_for_a_writer(database: Database) -> N
     with database.writing() as writer:
         writer.execute(insert(Image).values(id="a"))
         database.check_schema()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
@@ -63,7 +63,7 @@ def test_a_postgresql_that_is_away_is_one_line_at_once_and_without_its_password(
     start = time.monotonic()
     with pytest.raises(DatabaseError) as caught:
         Database(f"{scheme}://ada:s3cret@{NOBODY}/unmask").check_schema()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     assert "\n" not in str(caught.value)
     assert f"ada:***@{NOBODY}/unmask" in str(caught.value)
     assert "refused" in str(caught.value)
