@@ -12,6 +12,7 @@ os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="unmask-run-"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest runs a process on each core: more threads only wait
 for key in [key for key in os.environ if key.startswith("UNMASK_")]:
     del os.environ[key]  # a developer's own settings are not the tests'
+os.environ["UNMASK_EMBEDDING_ENGINE"] = "torch"  # to convert a network takes longer than to embed a test's few pictures
 
 import matplotlib as mpl
 import pytest

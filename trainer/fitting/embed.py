@@ -3,6 +3,7 @@
 Each rank embeds its share of what the cache lacks. Decoding runs ahead, so that the accelerator never waits for it.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,9 +24,12 @@ from trainer.distributed.ranks import Ranks
 from trainer.errors import ManifestError, Rejected, TrainerError
 from trainer.fitting import cache
 from trainer.fitting.cache import EmbeddingCache, Embeddings
+from trainer.fitting.embedding_engine import EmbeddingEngine, TorchEngine, is_openvino_chosen, openvino_engine
 from trainer.pixels import views
 from trainer.pixels.preprocess import FINGERPRINT, SIZE, Pixels, decode
 from trainer.progress import progress_bar
+
+log = logging.getLogger(__name__)
 
 #: How many decoded batches may wait; more where that would leave cores idle.
 AHEAD = 4
@@ -53,7 +57,10 @@ class Source:
 
 
 class Embedder:
-    """Embeds sources with one detector's backbone, through the cache below ``root``."""
+    """Embeds sources with one detector's backbone, through the cache below ``root``.
+
+    `is_openvino_chosen` says with which engine; where OpenVINO cannot give a network's embeddings, PyTorch does.
+    """
 
     def __init__(
         self, detector: Detector, root: Path, ranks: Ranks, stopping: Callable[[], bool] = lambda: False
@@ -62,7 +69,11 @@ class Embedder:
         self._detector = detector.to(ranks.device)
         self._ranks = ranks
         self._batch = CPU_BATCH if ranks.device.type == "cpu" else CUDA_BATCH
-        self._root, self._cache = root, EmbeddingCache(root, cache_parts(detector))
+        self._root = root
+        self._parts = cache_parts(detector)
+        self._engine: EmbeddingEngine = TorchEngine(detector, ranks.device)
+        self._to_convert = is_openvino_chosen(ranks.device)
+        self._cache = EmbeddingCache(root, [*self._parts, "openvino"] if self._to_convert else self._parts)
         #: How many pictures this rank has embedded, and how many seconds that took.
         self.embedded, self.seconds = 0, 0.0
 
@@ -81,6 +92,9 @@ class Embedder:
         naming the cache when it lacks what others embedded.
         """
         keys = [source.key for source in sources]
+        if self._to_convert and self._cache.missing(keys):
+            self._to_convert = False
+            self._start_openvino()
         missing = self._cache.missing(keys)
         self._ranks.meet()  # no rank adds to the cache before all have seen what it lacks
         mine = [sources[missing[place]] for place in self._ranks.share(len(missing))]
@@ -97,6 +111,14 @@ class Embedder:
     def gather(self, sources: Sequence[Source], path: Path) -> Embeddings:
         """(N, D) embeddings of ``sources`` after `fill`, memory-mapped at ``path``."""
         return self._cache.gather([source.key for source in sources], path) if sources else NO_EMBEDDINGS
+
+    def _start_openvino(self) -> None:
+        """Where it cannot give these embeddings, PyTorch does, with a cache of its own."""
+        try:
+            self._engine = openvino_engine(self._detector, self._cache.folder, self._ranks.cpus)
+        except TrainerError as error:
+            log.warning("PyTorch embeds the pictures: %s", error)
+            self._cache = EmbeddingCache(self._root, self._parts)
 
     def _embed_missing(self, sources: Sequence[Source], what: str) -> None:
         rows: list[Embeddings] = []
@@ -129,12 +151,12 @@ class Embedder:
         N ranks give the bits of one.
         """
         if self._on_cuda:
-            yield from copy_one_behind(map(self._forward, batches))
+            yield from copy_one_behind(map(self._engine.embed, batches))
             return
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            with closing(_ahead(self._forward, batches, self._ranks.cpus)) as ahead:
+            with closing(_ahead(self._engine.embed, batches, self._ranks.cpus)) as ahead:
                 yield from map(_on_host, ahead)
         finally:
             torch.set_num_threads(threads)
@@ -142,11 +164,6 @@ class Embedder:
     @property
     def _on_cuda(self) -> bool:
         return self._ranks.device.type == "cuda"
-
-    def _forward(self, pixels: Tensor) -> Tensor:
-        """Embeddings on the device; CUDA may still be computing them."""
-        with torch.inference_mode():
-            return self._detector.embed(pixels.to(self._ranks.device, non_blocking=True)).float()
 
 
 def cache_parts(detector: Detector) -> list[str]:

@@ -58,6 +58,9 @@ class ModelSettings(Environment):
     models_dir: Path = Path("models")
     #: Weights of backbones that you bring for checkpoints without one, as ``<sha256>.safetensors``.
     backbones_dir: Path = Path("backbones")
+    #: What embeds photos in `unmask train` and `unmask evaluate`. "auto": on a CPU OpenVINO where it is installed (half
+    #: of PyTorch's work), else PyTorch ("torch"). Each has its own embeddings in the cache.
+    embedding_engine: Literal["auto", "torch", "openvino"] = "auto"
     #: "auto": CUDA where there is one, else the CPU.
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     #: "auto": CUDA graphs on a GPU ("graph"); on a CPU OpenVINO where it is installed (half of PyTorch's work), else
