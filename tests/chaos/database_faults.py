@@ -66,7 +66,7 @@ def _read_only(world: World) -> None:
 def _lock_table(world: World) -> None:
     """As a careless migration does."""
     with world.database.engine.connect() as connection:
-        connection.execute(text("LOCK TABLE images IN ACCESS EXCLUSIVE MODE"))
+        connection.execute(text("LOCK TABLE unmask.images IN ACCESS EXCLUSIVE MODE"))
         world.pause(1.5 * LEASE_S)
 
 
