@@ -15,8 +15,9 @@ from db.stats.cohorts import cohort_columns, sort_with_cohorts
 from db.stats.empirical_fpr import RealScores, count_allowed, few_reals, smallest_fpr
 from db.stats.intervals import order_statistic_fpr, upper_limit, wilson
 from trainer.data.manifest import Example
-from trainer.detector.card import Card, CertifiedQuality, EngineMetrics, Quality, Reference
+from trainer.detector.card import Card
 from trainer.detector.card_fields import Name, field_faults
+from trainer.detector.card_results import CertifiedQuality, EngineMetrics, Quality, Reference
 from trainer.errors import CheckpointError, ManifestError
 from trainer.judging.cohorts import cohorts
 from trainer.judging.conditions import ScoresByEngine, conditions, engine_rows, group_rows

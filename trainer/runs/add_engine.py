@@ -21,7 +21,8 @@ from db.stats.intervals import wilson
 from trainer.data.folders import SUFFIXES
 from trainer.data.manifest import Example
 from trainer.detector import checkpoint
-from trainer.detector.card import AddedEngine, Card, CertifiedQuality, Quality, Reference
+from trainer.detector.card import AddedEngine, Card
+from trainer.detector.card_results import CertifiedQuality, Quality, Reference
 from trainer.detector.model import Detector, Head
 from trainer.distributed import ranks
 from trainer.distributed.process import StopSignal

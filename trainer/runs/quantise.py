@@ -24,7 +24,8 @@ import torch
 
 from trainer.data.manifest import Example, Manifest, read_manifests
 from trainer.detector import checkpoint
-from trainer.detector.card import Card, DataCard, KeyCard, Quality, QuantisedCard
+from trainer.detector.card import Card, DataCard, KeyCard, QuantisedCard
+from trainer.detector.card_results import Quality
 from trainer.detector.scoring_network import (
     NetworkFiles,
     OpenVinoNetwork,
