@@ -36,7 +36,7 @@ from trainer.detector.scoring_network import (
 from trainer.distributed.process import Stopped, StopSignal
 from trainer.errors import CheckpointError, ManifestError, TrainerError
 from trainer.files import atomic_write
-from trainer.fitting.embed import Source, pixels_of
+from trainer.fitting.embed import pixels_of, sources_of
 from trainer.judging.evaluate import TARGET_FPR, measure_quality, reference_scores
 from trainer.judging.metrics import Scores
 from trainer.pixels.known_pictures import known_pictures
@@ -133,7 +133,7 @@ def _check_reals(examples: Sequence[Example], target_fpr: float) -> None:
 def _scores(
     score: Callable[[Sequence[Pixels]], Any], examples: Sequence[Example], what: str, stop: StopSignal
 ) -> Scores:
-    return network_scores(score, [Source(each.path, each.sha256) for each in examples], what, stop)
+    return network_scores(score, sources_of(examples), what, stop)
 
 
 def _quantised(model: Any, calibration: Sequence[Example], stop: StopSignal) -> Any:
@@ -162,7 +162,7 @@ class _Calibration:
     """Pixels of pictures, decoded as they are asked for: NNCF passes over them more than once."""
 
     def __init__(self, examples: Sequence[Example], stop: StopSignal) -> None:
-        self._sources = [Source(each.path, each.sha256) for each in examples]
+        self._sources = sources_of(examples)
         self._stop = stop
 
     def __len__(self) -> int:
