@@ -45,7 +45,7 @@ COMMANDS = {
     ),
     "quantise": ("trainer.commands.quantise:quantise", "Make a detector that computes in 8 bits, for CPUs."),
     "explain": ("trainer.commands.explain:explain", "Show which parts of a photo its score comes from."),
-    "convert": ("trainer.commands.convert:convert", "Convert a backbone's weights that you have for use here."),
+    "convert": ("trainer.commands.convert:convert", "Convert a backbone's weights from an ONNX file."),
     "engine": ("trainer.commands.engine:engine", "Teach a detector new engines."),
     "export": ("trainer.commands.export:export", "Export a detector for programs that run no PyTorch."),
     "report": ("trainer.commands.report:report", "Write a page about a detector for policy leads."),

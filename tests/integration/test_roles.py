@@ -244,9 +244,11 @@ def test_a_reviewer_decides_and_writes_no_score(owner: Database, become: Callabl
         assert cases.search_cases(session, "ad", 10)[0].highest == 0.9
         assert samples.next_sample(session, "pat", 600) is None
         session.execute(text("INSERT INTO requests (kind, image_id, author) VALUES ('heatmap', 'a', 'pat')"))
-        assert audit.list_entries(session, 10) == []  # only its own
+        assert audit.find_entries(session, audit.EntryFilter(), 10) == []  # only its own
     with owner.reading() as session:
-        assert [(row.who, row.login) for row in audit.list_entries(session, 10)] == [("pat", "pat")]
+        assert [(row.who, row.login) for row in audit.find_entries(session, audit.EntryFilter(), 10)] == [
+            ("pat", "pat")
+        ]
     for statement in _NO_REVIEWER_MAY:
         denied(reviewer, statement)
 
@@ -594,7 +596,9 @@ def test_the_owners_login_erases_accounts_and_adds_people(owner: Database, becom
         audit.log(session, "lee", "command", detail="account forget")
     assert erasure.erase_account(keeper, "ada") == erasure.ErasureCounts(images=1, pictures=0, cases=1)
     with owner.reading() as session:
-        assert [(row.who, row.login) for row in audit.list_entries(session, 10)] == [("lee", "the_owner")]
+        assert [(row.who, row.login) for row in audit.find_entries(session, audit.EntryFilter(), 10)] == [
+            ("lee", "the_owner")
+        ]
 
 
 def test_a_command_in_a_reviewers_login_has_that_reviewers_name(

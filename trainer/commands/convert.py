@@ -21,9 +21,9 @@ import click
     help="Folder to write <sha256>.safetensors to, where checkpoints look for it.",
 )
 def convert(*, onnx: Path, backbone: str, out: Path) -> None:
-    """Convert a backbone's weights that you have for use here.
+    """Convert a backbone's weights from an ONNX file.
 
-    Takes a CLIP image encoder in an ONNX file, in floating point or quantised. Weights that were quantised differ from
+    The file holds a CLIP image encoder, in floating point or quantised. Weights that were quantised differ from
     the original's: they have another digest, and a head fitted on the one does not serve on the other.
     """
     from trainer.detector.onnx_weights import convert_onnx

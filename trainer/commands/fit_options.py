@@ -1,7 +1,7 @@
-"""The options of ``fit``, in groups, and the configuration that their values become."""
+"""The options of ``fit``, in groups."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import click
 
@@ -18,10 +18,6 @@ from trainer.commands.options import (
     stacked,
 )
 
-if TYPE_CHECKING:
-    from trainer.fitting.loop import Recipe
-    from trainer.runs.run_config import RunConfig
-
 #: The largest head that a checkpoint's card can hold.
 MAX_WIDTH, MAX_LAYERS = 65_536, 8
 
@@ -30,14 +26,9 @@ def _check_widths(_context: click.Context, _option: click.Parameter, value: str)
     parts = [] if value == "linear" else value.split("x")
     if not all(part.isdecimal() and 0 < int(part) <= MAX_WIDTH for part in parts) or len(parts) > MAX_LAYERS:
         raise click.BadParameter(
-            f"{value!r} is neither linear nor up to {MAX_LAYERS} widths of 1 to {MAX_WIDTH}: 512x512"
+            f"{value!r} is neither linear nor up to {MAX_LAYERS} widths of 1 to {MAX_WIDTH}, such as 512x512"
         )
     return value
-
-
-def _widths(head: str) -> tuple[int, ...]:
-    """The widths of hidden layers: "linear" has none, "2048x2048" two."""
-    return () if head == "linear" else tuple(int(part) for part in head.split("x"))
 
 
 _INPUT = stacked(
@@ -57,7 +48,7 @@ _STEPS = stacked(
         type=click.IntRange(1),
         default=10_000,
         show_default=True,
-        help="Training steps; more than a finished run has continue it.",
+        help="Training steps; a larger number continues a finished run.",
     ),
     click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Pictures in a step."),
     click.option(
@@ -85,7 +76,7 @@ _HEAD = stacked(
         type=click.FloatRange(0, 1, max_open=True),
         default=0.8,
         show_default=True,
-        help="Before the score.",
+        help="Share of the head's features that training drops at each step.",
     ),
     click.option(
         "--optimizer",
@@ -114,7 +105,9 @@ _HEAD = stacked(
 )
 _EXAMPLES = stacked(
     click.option(
-        "--weigh-sources", is_flag=True, help="A source of n pictures weighs √n, so that no big one drowns others."
+        "--weigh-sources",
+        is_flag=True,
+        help="Weigh a source of n pictures as √n, so that no source dominates.",
     ),
     click.option(
         "--hard-reals",
@@ -168,7 +161,7 @@ _BACKBONE = stacked(
         type=click.FloatRange(0, min_open=True),
         default=1e-5,
         show_default=True,
-        help="Its learning rate, with --unfreeze.",
+        help="The backbone's learning rate, with --unfreeze.",
     ),
     click.option("--end-to-end", is_flag=True, help="Run the frozen backbone at every step (checks the cached fit)."),
 )
@@ -242,58 +235,3 @@ class FitOptions(TypedDict):
     track: str
     ranks: int
     quiet: bool
-
-
-def run_config(options: FitOptions, config_toml: str) -> "RunConfig":
-    """The configuration of the run; ``config_toml`` is the text of the file that repeats it."""
-    from trainer.data.shortcut_guard import ShortcutOptions
-    from trainer.fitting.finetune import Unfreezing
-    from trainer.runs.run_config import RunConfig
-
-    return RunConfig(
-        manifest=options["manifests"][0],
-        more_manifests=options["manifests"][1:],
-        out=options["out"],
-        recipe=_recipe(options),
-        backbone=options["backbone"],
-        weights=options["weights"],
-        embedding=options["embedding"],
-        views=options["views"],
-        hard_reals=options["hard_reals"],
-        cross_fit=options["cross_fit"],
-        weights_licence=options["weights_licence"],
-        unfreezing=Unfreezing(options["unfreeze"], options["backbone_lr"]),
-        end_to_end=options["end_to_end"],
-        intake=ShortcutOptions(options["normalise"], options["accept_shortcut"]),
-        cache=options["cache"],
-        device=options["device"],
-        head_only=options["head_only"],
-        half=options["half"],
-        name=options["name"],
-        licence=options["licence"],
-        class_weights=options["class_weights"],
-        skip_unreadable=options["skip_unreadable"],
-        track=options["track"],
-        config_toml=config_toml,
-    )
-
-
-def _recipe(options: FitOptions) -> "Recipe":
-    from trainer.fitting.loop import Recipe
-
-    return Recipe(
-        steps=options["steps"],
-        batch=options["batch"],
-        learning_rate=options["lr"],
-        seed=options["seed"],
-        scale=options["scale"],
-        patience=options["patience"],
-        label_smoothing=options["label_smoothing"],
-        widths=_widths(options["head"]),
-        dropout=options["dropout"],
-        optimizer=options["optimizer"],
-        weight_decay=options["weight_decay"],
-        l2=options["l2"],
-        blends=options["blend"],
-        weigh_sources=options["weigh_sources"],
-    )

@@ -19,7 +19,7 @@ from trainer.commands.running import print_table, stoppable
     type=click.IntRange(20),
     default=300,
     show_default=True,
-    help="Pictures of split train that give the ranges of its numbers, reals and fakes in turn.",
+    help="Pictures of split train to calibrate with, reals and fakes in turn.",
 )
 @quiet_option
 def quantise(

@@ -151,7 +151,9 @@ def _certified_quality(
     judged = ScoresByEngine(strangers, split.faces, split.non_faces)
     found = _certified(judged, target_fpr)
     if found is None:
-        raise ValueError(f"{len(strangers)} reals of sources that were not trained on certify no FPR of {target_fpr:g}")
+        raise ValueError(
+            f"{len(strangers)} reals of sources outside the training cannot certify an FPR of {target_fpr:g}"
+        )
     rows = engine_rows(judged, trained_on, found.threshold)
     return Quality(
         split="eval",

@@ -93,8 +93,8 @@ def add_engine(
     detector, card = checkpoint.load(checkpoint_path)
     if card.quantised is not None:
         raise CheckpointError(
-            f"checkpoint {checkpoint_path} is int8, which learns no engine: add it to {card.quantised.of.name!r}, and "
-            "quantise the result"
+            f"checkpoint {checkpoint_path} is int8 and cannot learn an engine: add it to {card.quantised.of.name!r} "
+            "and quantise the result"
         )
     support = _support(card, checkpoint_path)
     if name in {example.engine for example in support.rows.examples}:

@@ -105,9 +105,7 @@ def calibration_pictures(manifest: Manifest, count: int) -> list[Example]:
     reals, fakes = ([each for each in train if each.fake is fake] for fake in (False, True))
     chosen = list(islice(filter(None, chain.from_iterable(zip_longest(reals, fakes))), count))
     if len(chosen) < FEWEST:
-        raise ManifestError(
-            f"int8 takes the ranges of its numbers from {FEWEST} or more pictures in split train, {len(chosen)} given"
-        )
+        raise ManifestError(f"calibration needs {FEWEST} or more pictures in split train, {len(chosen)} given")
     return chosen
 
 
