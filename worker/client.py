@@ -74,7 +74,7 @@ def enqueue_many(session: Session, new: Sequence[NewImage]) -> int:
 def _check_url(url: object) -> str:
     if not isinstance(url, str) or not 1 <= len(url) <= MAX_URL or not storable(url):
         shown = ascii(str(url)[:80])
-        raise ValueError(f"url must be text of 1 to {MAX_URL} characters, without NUL or half characters: {shown}")
+        raise ValueError(f"url must be text of 1 to {MAX_URL} characters, without NUL or lone surrogates: {shown}")
     if not showable(url):  # of a table whose quotes do not match, say
         raise ValueError(f"url must be without control characters: {url[:80]!a}")
     return url

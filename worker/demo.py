@@ -31,7 +31,8 @@ from db.schema import Case, Flag, Result, Score
 from db.settings import actor
 from db.store.session import Database
 from db.work import images, previews
-from trainer.detector.card import Card, Quality
+from trainer.detector.card import Card
+from trainer.detector.card_results import Quality
 from trainer.detector.checkpoint import SHIPPED
 from worker.core.errors import BrokerError
 

@@ -50,7 +50,7 @@ def add_key(
     check_new_id("key name", name)
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
-        raise DbError(f"scopes must be of {', '.join(SCOPES)}: {', '.join(unknown) or 'none given'}")
+        raise DbError(f"scopes must be among {', '.join(SCOPES)}: {', '.join(unknown) or 'none given'}")
     if session.scalar(select(ApiKey.id).where(ApiKey.name == name)) is not None:
         raise ConflictError(f"key {name!r} exists or was revoked: choose another name")
     key = f"unmask_{secrets.token_urlsafe(_KEY_BYTES)}"

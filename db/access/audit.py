@@ -40,21 +40,8 @@ def log(
     session.add(AuditEntry(who=who[:ID_LENGTH], what=what, case_id=case_id, image_id=image_id, detail=detail))
 
 
-def list_entries(
-    session: Session,
-    limit: int,
-    *,
-    before: int | None = None,
-    who: str | None = None,
-    what: str | None = None,
-    case_id: int | None = None,
-) -> list[AuditEntry]:
-    """Entries, newest first, older than the entry ``before``; of one person, action or case, or of all."""
-    return find_entries(session, EntryFilter(who, what, case_id, before=before), limit)
-
-
 def find_entries(session: Session, wanted: EntryFilter, limit: int) -> list[AuditEntry]:
-    """These entries, newest first."""
+    """The latest ``limit`` of these entries, newest first."""
     statement = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit)
     given = {
         AuditEntry.who: wanted.who,

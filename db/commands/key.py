@@ -18,7 +18,7 @@ def _scopes(_context: click.Context, _option: click.Parameter, value: str) -> tu
     """Parse scopes that are separated by commas."""
     words = tuple(word.strip() for word in value.split(",") if word.strip())
     if not words or set(words) - set(SCOPES):
-        raise click.BadParameter(f"{value!r}: scopes must be of {', '.join(SCOPES)}, separated by commas")
+        raise click.BadParameter(f"{value!r}: scopes must be among {', '.join(SCOPES)}, separated by commas")
     return words
 
 

@@ -53,7 +53,7 @@ def add_reference(
 ) -> ReferenceSet:
     """Keep a version's scores of a set; ``cohorts``, in the order of ascending scores, as `sort_with_cohorts` gives.
 
-    Raises `ConflictError` when the name is taken or stands for other photos, `IdError` when it is no id, and `DbError`
+    Raises `ConflictError` when the name is taken or holds other photos, `IdError` when it is no id, and `DbError`
     when there are no scores.
     """
     _check_new(session, version, check_id("reference", name), origin)
@@ -145,7 +145,7 @@ def _check_new(session: Session, version: ModelVersion, name: str, origin: Refer
         if row.version_id == version.id:
             raise ConflictError(f"reference {name!r} of model {version.name} exists since {row.created_at:%F}")
         if row.digest != origin.digest:
-            raise ConflictError(f"reference {name!r} stands for other photos ({row.source}): choose another name")
+            raise ConflictError(f"reference {name!r} already holds other photos ({row.source}): choose another name")
 
 
 def card_reals(version: ModelVersion) -> RealScores | None:

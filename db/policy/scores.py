@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import ColumnClause, Integer, String, column, select, update
+from sqlalchemy import ColumnClause, Integer, String, column, update
 from sqlalchemy.orm import Session
 
 from db.file_signals import FileSignal
@@ -259,8 +259,3 @@ def _keep_projections(
     found = {item.image_id: (kinds[item.image_id], item.projection) for item in scored if item.projection}
     kept = {name: KeptProjection(kind, projection) for name, (kind, projection) in found.items() if kind is not None}
     projections.keep_projections(session, made_by.version_id, kept)
-
-
-def scores_of(session: Session, image_id: str) -> list[Score]:
-    """Every score of an image, the latest first."""
-    return list(session.scalars(select(Score).where(Score.image_id == image_id).order_by(Score.id.desc())))

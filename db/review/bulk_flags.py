@@ -9,14 +9,12 @@ from db.schema import Case, Flag
 from db.schema.clock import moment
 from db.store.dialect import insert
 
-#: What a statement of photos selects, under these names.
-PHOTO_COLUMNS = ("score_id", "image_id", "account_id", "policy", "threshold_id", "kind", "evidence")
-
 
 def open_cases(session: Session, photos: Select[*tuple[Any, ...]]) -> int:
     """Open the missing cases of photos and add their flags; returns how many cases are new.
 
-    ``photos`` selects `PHOTO_COLUMNS`. Both statements read it, so call it under `case_changes.lock_versions`.
+    ``photos`` selects the columns score_id, image_id, account_id, policy, threshold_id, kind and evidence. Both
+    statements read it, so call it under `case_changes.lock_versions`.
     """
     found = photos.subquery()
     accounts = select(found.c.account_id, found.c.policy).distinct().where(found.c.account_id.is_not(None))

@@ -8,7 +8,7 @@ it has its outcome, and can still be erased. Migration 0016 has a copy of the co
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, ColumnElement
+from sqlalchemy import Boolean, CheckConstraint
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
@@ -54,11 +54,6 @@ def _postgresql(element: is_sound, compiler: SQLCompiler, **options: Any) -> str
 def _sqlite(element: is_sound, compiler: SQLCompiler, **options: Any) -> str:
     table = compiler.process(element.clauses, **options).removesuffix("id")
     return f"{SQLITE_FUNCTION}({table}rowid)"
-
-
-def is_unsound(image_id: ColumnElement[str]) -> ColumnElement[bool]:
-    """``is_unsound(Image.id)``: the opposite of `is_sound`."""
-    return ~is_sound(image_id)
 
 
 def postgresql_conditions(table: str) -> dict[str, str]:

@@ -126,6 +126,6 @@ def _beta_fraction(x: float, a: float, b: float) -> float:
 
 def _check(successes: int, n: int, confidence: float) -> None:
     if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"{successes} of {n} is no rate")
+        raise ValueError(f"{successes} of {n} is not a rate")
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence of {confidence:g} is not between 0 and 1")

@@ -27,12 +27,12 @@ from trainer.detector.weights import load_backbone
 from trainer.distributed import ranks
 from trainer.distributed.process import cores
 from trainer.distributed.ranks import Ranks
-from trainer.fitting.embed import CPU_BATCH, CUDA_BATCH, Embedder, copy_one_behind, decode_ahead
+from trainer.fitting.embed import CPU_BATCH, CUDA_BATCH, Embedder, copy_one_behind, decode_ahead, sources_of
 from trainer.fitting.head import LabelledEmbeddings, fit_head
 from trainer.fitting.loop import Recipe
 from trainer.fitting.snapshot import Snapshot
 from trainer.pixels.preprocess import SIZE
-from trainer.runs.fit import new_detector, sources_of
+from trainer.runs.fit import new_detector
 
 #: Batches by which decoding and the forward pass are measured alone.
 _ALONE = 20

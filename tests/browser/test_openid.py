@@ -91,7 +91,7 @@ def test_a_reviewer_comes_in_by_their_company_and_is_out_when_they_sign_out_ther
     page.goto(f"{address}/")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     with record.reading() as session:
-        said = [(entry.what, entry.detail) for entry in audit.list_entries(session, 100, who="ada")]
+        said = [(entry.what, entry.detail) for entry in audit.find_entries(session, audit.EntryFilter(who="ada"), 100)]
     assert said[0] == ("signed_out", "by the OpenID provider")
     context.close()
 

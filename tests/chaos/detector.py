@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trainer.detector.card import BackboneCard, Card, DataCard, HeadCard, Reference, TrainingCard
+from trainer.detector.card import BackboneCard, Card, DataCard, HeadCard, TrainingCard
+from trainer.detector.card_results import Reference
 from trainer.detector.checkpoint import save
 from trainer.detector.embedding import embedding_size
 from trainer.detector.model import Detector, Head, build_backbone, count_trainable_parameters

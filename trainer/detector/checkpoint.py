@@ -195,7 +195,7 @@ def _brought(card: Card, path: Path) -> str | None:
     """The file that the user brought; None where a package or a hub has the weights."""
     file = brought_weights(card.backbone.sha256, path)
     if file is None and card.backbone.weights.endswith(".safetensors"):
-        raise WeightsError("the weights of its backbone are not here")
+        raise WeightsError("its backbone's weights are missing")
     return file
 
 

@@ -76,5 +76,5 @@ def scales_from(reals: Tensor) -> Tensor:
     logits = torch.logit(reals.double(), eps=1e-15).numpy()
     scales = torch.from_numpy(np.quantile(logits, QUANTILES, axis=1).T.copy())
     if not bool((scales[:, 1] > scales[:, 0]).all()):
-        raise TrainerError("a detector gives a tenth of the real photos one score: it cannot be a key")
+        raise TrainerError("a detector gives a tenth of the real photos the same score: it cannot be a key")
     return scales.float()

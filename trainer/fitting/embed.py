@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.data.manifest import Example
 from trainer.detector.embedding import INTERPOLATION
 from trainer.detector.model import Detector
 from trainer.detector.weights import architecture_name, weights_sha256
@@ -54,6 +55,11 @@ class Source:
     def key(self) -> bytes:
         """The key of its embedding in the cache."""
         return cache.embedding_key(self.sha256, self.view)
+
+
+def sources_of(examples: Sequence[Example], view: str = views.ORIGINAL) -> list[Source]:
+    """One view of the pictures of examples, in order."""
+    return [Source(example.path, example.sha256, view) for example in examples]
 
 
 class Embedder:

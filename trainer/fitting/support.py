@@ -63,7 +63,7 @@ def read_support(checkpoint: Path, backbone_sha256: str) -> Support:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not a readable support file: {error}") from error
     if told["backbone"] != backbone_sha256 or len(examples) != len(levels):
-        raise CheckpointError(f"{path} is not of checkpoint {checkpoint}: its embeddings are of another backbone")
+        raise CheckpointError(f"{path} does not belong to {checkpoint}: its embeddings come from another backbone")
     embeddings = (levels.astype(np.float32) * (std * _LEVEL) + mean).astype(np.float32)
     return Support(EmbeddedExamples(examples, embeddings), backbone_sha256)
 

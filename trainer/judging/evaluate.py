@@ -15,8 +15,9 @@ from db.stats.cohorts import cohort_columns, sort_with_cohorts
 from db.stats.empirical_fpr import RealScores, count_allowed, few_reals, smallest_fpr
 from db.stats.intervals import order_statistic_fpr, upper_limit, wilson
 from trainer.data.manifest import Example
-from trainer.detector.card import Card, CertifiedQuality, EngineMetrics, Quality, Reference
+from trainer.detector.card import Card
 from trainer.detector.card_fields import Name, field_faults
+from trainer.detector.card_results import CertifiedQuality, EngineMetrics, Quality, Reference
 from trainer.errors import CheckpointError, ManifestError
 from trainer.judging.cohorts import cohorts
 from trainer.judging.conditions import ScoresByEngine, conditions, engine_rows, group_rows
@@ -150,7 +151,9 @@ def _certified_quality(
     judged = ScoresByEngine(strangers, split.faces, split.non_faces)
     found = _certified(judged, target_fpr)
     if found is None:
-        raise ValueError(f"{len(strangers)} reals of sources that were not trained on certify no FPR of {target_fpr:g}")
+        raise ValueError(
+            f"{len(strangers)} reals of sources outside the training cannot certify an FPR of {target_fpr:g}"
+        )
     rows = engine_rows(judged, trained_on, found.threshold)
     return Quality(
         split="eval",

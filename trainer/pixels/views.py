@@ -7,7 +7,7 @@ Views have names; a view's name and the picture's digest determine the resulting
 import hashlib
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -17,6 +17,9 @@ from trainer.errors import TrainerError
 from trainer.pixels.edits import EDITS
 from trainer.pixels.limits import LIMITS
 from trainer.pixels.preprocess import SIZE, Pixels, decode, upright
+
+#: A change of a picture by chance.
+_Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 #: The view that is the picture itself.
 ORIGINAL = ""
@@ -150,28 +153,27 @@ def _generator(view: str, image_sha256: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(seed[:16]))
 
 
-def _random(image: Image.Image, random: np.random.Generator) -> bytes:
-    """Apply each change at random, in the order in which uploads meet them; re-encode at quality 40 to 100."""
-    for chance, change in _CHANGES:
+def _changed(image: Image.Image, random: np.random.Generator, changes: Sequence[tuple[float, _Change]]) -> Image.Image:
+    """Apply each change with its probability, in this order."""
+    for chance, change in changes:
         if random.random() < chance:
             image = change(image, random)
-    return _jpeg(image, int(random.integers(40, 101)))
+    return image
+
+
+def _random(image: Image.Image, random: np.random.Generator) -> bytes:
+    """Apply each change at random, in the order in which uploads meet them; re-encode at quality 40 to 100."""
+    return _jpeg(_changed(image, random, _CHANGES), int(random.integers(40, 101)))
 
 
 def _upload(image: Image.Image, random: np.random.Generator) -> bytes:
     """Apply each change at random, then scale down to a small avatar, which stays small; quality 60 to 95."""
-    for chance, change in _UPLOAD_CHANGES:
-        if random.random() < chance:
-            image = change(image, random)
-    return _jpeg(image, int(random.integers(60, 96)))
+    return _jpeg(_changed(image, random, _UPLOAD_CHANGES), int(random.integers(60, 96)))
 
 
 def _delivered(image: Image.Image, random: np.random.Generator) -> bytes:
     """Cropped by up to 5 % each way, scaled by 0.5 to 2, re-encoded at quality 60 to 95: the same photo once more."""
-    for chance, change in _DELIVERY_CHANGES:
-        if random.random() < chance:
-            image = change(image, random)
-    return _jpeg(image, int(random.integers(60, 96)))
+    return _jpeg(_changed(image, random, _DELIVERY_CHANGES), int(random.integers(60, 96)))
 
 
 def _edited(image: Image.Image, random: np.random.Generator) -> bytes:
@@ -228,7 +230,7 @@ def _blur(image: Image.Image, random: np.random.Generator) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.5)))
 
 
-_CHANGES: tuple[tuple[float, Callable[[Image.Image, np.random.Generator], Image.Image]], ...] = (
+_CHANGES: tuple[tuple[float, _Change], ...] = (
     (0.5, lambda image, _: ImageOps.mirror(image)),
     (0.5, _crop),
     (0.4, _rescale),
@@ -236,7 +238,7 @@ _CHANGES: tuple[tuple[float, Callable[[Image.Image, np.random.Generator], Image.
     (0.15, lambda image, _: image.convert("L").convert("RGB")),
 )
 
-_UPLOAD_CHANGES: tuple[tuple[float, Callable[[Image.Image, np.random.Generator], Image.Image]], ...] = (
+_UPLOAD_CHANGES: tuple[tuple[float, _Change], ...] = (
     (0.5, lambda image, _: ImageOps.mirror(image)),
     (0.5, _crop),
     (0.7, _avatar),
@@ -244,7 +246,7 @@ _UPLOAD_CHANGES: tuple[tuple[float, Callable[[Image.Image, np.random.Generator],
     (0.12, lambda image, _: image.convert("L").convert("RGB")),
 )
 
-_DELIVERY_CHANGES: tuple[tuple[float, Callable[[Image.Image, np.random.Generator], Image.Image]], ...] = (
+_DELIVERY_CHANGES: tuple[tuple[float, _Change], ...] = (
     (0.5, partial(_crop, most=0.025)),
     (0.7, _scaled),
 )

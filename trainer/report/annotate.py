@@ -11,7 +11,7 @@ import numpy as np
 
 from trainer.detector.card import KEY, Card
 from trainer.detector.card_fields import Text, field_faults
-from trainer.detector.card_findings import DegradationFinding, Findings, LeftOutFinding, RobustnessFinding
+from trainer.detector.card_results import DegradationFinding, Findings, LeftOutFinding, RobustnessFinding
 from trainer.errors import TrainerError
 from trainer.files import atomic_write, read_bounded
 from trainer.judging.metrics import thinned

@@ -21,13 +21,14 @@ from db.stats.intervals import wilson
 from trainer.data.folders import SUFFIXES
 from trainer.data.manifest import Example
 from trainer.detector import checkpoint
-from trainer.detector.card import AddedEngine, Card, CertifiedQuality, Quality, Reference
+from trainer.detector.card import AddedEngine, Card
+from trainer.detector.card_results import CertifiedQuality, Quality, Reference
 from trainer.detector.model import Detector, Head
 from trainer.distributed import ranks
 from trainer.distributed.process import StopSignal
 from trainer.distributed.ranks import Ranks
 from trainer.errors import CheckpointError, ManifestError
-from trainer.fitting.embed import Embedder, Source
+from trainer.fitting.embed import Embedder, sources_of
 from trainer.fitting.embedded import EmbeddedExamples
 from trainer.fitting.head import score_rows
 from trainer.fitting.loop import Recipe
@@ -92,8 +93,8 @@ def add_engine(
     detector, card = checkpoint.load(checkpoint_path)
     if card.quantised is not None:
         raise CheckpointError(
-            f"checkpoint {checkpoint_path} is int8, which learns no engine: add it to {card.quantised.of.name!r}, and "
-            "quantise the result"
+            f"checkpoint {checkpoint_path} is int8 and cannot learn an engine: add it to {card.quantised.of.name!r} "
+            "and quantise the result"
         )
     support = _support(card, checkpoint_path)
     if name in {example.engine for example in support.rows.examples}:
@@ -131,7 +132,7 @@ def _embedded(examples: Sequence[Example], card: Card, embedder: Embedder, scrat
     """The pictures and their views, as the card's fit made them."""
     names = views.random_views(card.training.views, card.training.seed)
     prepared = [views.join_views("normal:0", view) if card.training.normalised else view for view in names]
-    sources = [Source(example.path, example.sha256, view) for view in prepared for example in examples]
+    sources = [source for view in prepared for source in sources_of(examples, view)]
     embeddings = embedder.embed(sources, scratch / "new.npy", "new pictures")
     rows = [replace(e, columns=e.columns | {VIEW: view}) for view in names for e in examples]
     return EmbeddedExamples(rows, np.array(embeddings))

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from trainer.data.manifest import Example, read_manifests
+from trainer.data.manifest import Example, Manifest, read_manifests
 from trainer.data.shortcut_guard import ShortcutOptions
 from trainer.detector import checkpoint
 from trainer.detector.card import Card
@@ -28,19 +28,18 @@ from trainer.distributed.ranks import Ranks
 from trainer.errors import TrainerError
 from trainer.explain.photo import explain, overlay, with_legend
 from trainer.fitting.cache import Embeddings
-from trainer.fitting.embed import Embedder, Source
+from trainer.fitting.embed import Embedder, sources_of
 from trainer.fitting.embedded import EmbeddedExamples
 from trainer.fitting.loop import Recipe
 from trainer.judging.evaluate import EvaluationTerms, evaluate
 from trainer.judging.metrics import Scores
-from trainer.judging.results import Evaluation
-from trainer.pixels import views
+from trainer.judging.results import Evaluation, LeftOut
 from trainer.pixels.preprocess import decode
 from trainer.report.gallery import write_gallery
 from trainer.report.score_table import write_scores
 from trainer.runs.leave_out import Refits, leave_out, names_to_leave_out
 from trainer.runs.scoring import SourceScorer
-from trainer.runs.training_rows import training_rows
+from trainer.runs.training_rows import row_sources, training_rows
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +70,7 @@ def evaluate_files(
         paths = [manifests] if isinstance(manifests, Path) else manifests
         manifest = read_manifests(paths, skip_unreadable=terms.skip_unreadable)
         examples = [example for example in manifest.examples if example.split in _SPLITS]
-        judged = partial(
-            evaluate,
-            examples,
-            card=card,
-            terms=terms,
-            checkpoint_sha256=checkpoint.file_sha256(checkpoint_path),
-            manifest_sha256=manifest.sha256,
-        )
+        judged = _judge(checkpoint_path, card, manifest, examples, terms)
         _rehearse(judged, examples, terms)
         if held_out := _of(examples, "eval"):
             intake.check(held_out)
@@ -88,21 +80,44 @@ def evaluate_files(
             TemporaryDirectory(prefix=".evaluate-", dir=out) as scratch,
         ):
             scorer = SourceScorer(cache, place, stop, Path(scratch))
-            scores = scorer.scores(detector, _sources(examples, intake.view()), "pictures")
+            scores = scorer.scores(detector, sources_of(examples, intake.view()), "pictures")
             evaluation = judged(scores).model_copy(update={"skipped": len(manifest.skipped)})
             if terms.leave_out:
-                embedder = Embedder(detector, cache, place, stop)
-                embeddings = embedder.embed(_sources(examples, intake.view()), Path(scratch) / "all.npy", "pictures")
-                refitting = _Refitting(embedder, place, Path(scratch), stop, intake)
-                refits = refitting.refits(examples, embeddings, card, terms)
-                found = leave_out(refits, terms.leave_out, evaluation.target_fpr, terms.folds)
-                evaluation = evaluation.with_left_out(found)
+                refitting = _Refitting(Embedder(detector, cache, place, stop), place, Path(scratch), stop, intake)
+                evaluation = evaluation.with_left_out(refitting.left_out(examples, card, terms, evaluation.target_fpr))
             if place.first:
-                evaluation.write(out / "metrics.json")
-                write_scores(out / "scores.csv", examples, scores, evaluation.threshold, paths[0].parent)
                 heatmap = _Heatmaps(detector, examples, scores, terms.heatmaps, stop)
-                write_gallery(out / "gallery.html", card.name, examples, scores, evaluation.threshold, heatmap)
+                _write_results(out, evaluation, examples, scores, paths[0].parent, card.name, heatmap)
     return evaluation
+
+
+def _judge(
+    path: Path, card: Card, manifest: Manifest, examples: Sequence[Example], terms: EvaluationTerms
+) -> Callable[[Scores], Evaluation]:
+    """What makes an evaluation of the examples' scores."""
+    return partial(
+        evaluate,
+        examples,
+        card=card,
+        terms=terms,
+        checkpoint_sha256=checkpoint.file_sha256(path),
+        manifest_sha256=manifest.sha256,
+    )
+
+
+def _write_results(
+    out: Path,
+    evaluation: Evaluation,
+    examples: Sequence[Example],
+    scores: Scores,
+    folder: Path,
+    name: str,
+    heatmap: "_Heatmaps",
+) -> None:
+    """Write the files of an evaluation; the score table names the pictures below ``folder`` by their relative paths."""
+    evaluation.write(out / "metrics.json")
+    write_scores(out / "scores.csv", examples, scores, evaluation.threshold, folder)
+    write_gallery(out / "gallery.html", name, examples, scores, evaluation.threshold, heatmap)
 
 
 def _refuse_refit(card: Card, terms: EvaluationTerms) -> None:
@@ -172,13 +187,21 @@ class _Refitting:
     stopping: Callable[[], bool]
     intake: ShortcutOptions
 
-    def refits(self, examples: Sequence[Example], embeddings: Embeddings, card: Card, terms: EvaluationTerms) -> Refits:
+    def left_out(self, examples: Sequence[Example], card: Card, terms: EvaluationTerms, target_fpr: float) -> LeftOut:
+        """What detectors find that were fitted as the card's was, without a family, engine or source each."""
+        sources = sources_of(examples, self.intake.view())
+        embeddings = self.embedder.embed(sources, self.scratch / "all.npy", "pictures")
+        refits = self._refits(examples, embeddings, card, terms)
+        return leave_out(refits, terms.leave_out, target_fpr, terms.folds)
+
+    def _refits(
+        self, examples: Sequence[Example], embeddings: Embeddings, card: Card, terms: EvaluationTerms
+    ) -> Refits:
         """Train as the card was, with its views and edits from the cache too; judge all ``examples``."""
         train = _of(examples, "train")
         taken_in = replace(self.intake, normalise=self.intake.normalise or card.training.normalised)
         rows = training_rows(train, card.training.views, card.training.hard_reals, card.training.seed)
-        sources = [Source(row.example.path, row.example.sha256, taken_in.view(row.view)) for row in rows]
-        embedded = self.embedder.embed(sources, self.scratch / "train.npy", "train")
+        embedded = self.embedder.embed(row_sources(rows, taken_in), self.scratch / "train.npy", "train")
         return Refits(
             EmbeddedExamples([row.example for row in rows], embedded),
             EmbeddedExamples(examples, embeddings),
@@ -211,7 +234,3 @@ def recipe_of(card: Card, steps: int | None = None) -> Recipe:
 
 def _of(examples: Sequence[Example], split: str) -> list[Example]:
     return [example for example in examples if example.split == split]
-
-
-def _sources(examples: Sequence[Example], view: str = views.ORIGINAL) -> list[Source]:
-    return [Source(example.path, example.sha256, view) for example in examples]

@@ -18,7 +18,8 @@ from torch import Tensor
 from trainer.data.manifest import Example, Manifest, read_manifests
 from trainer.data.shortcut_guard import ShortcutOptions
 from trainer.detector import checkpoint
-from trainer.detector.card import Card, DataCard, FusionCard, KeyCard, Quality
+from trainer.detector.card import Card, DataCard, FusionCard, KeyCard
+from trainer.detector.card_results import Quality
 from trainer.detector.fusion import LEAST_REALS, FusedDetector, fuse_scores, scales_from
 from trainer.detector.model import Detector
 from trainer.distributed import ranks

@@ -24,7 +24,8 @@ import torch
 
 from trainer.data.manifest import Example, Manifest, read_manifests
 from trainer.detector import checkpoint
-from trainer.detector.card import Card, DataCard, KeyCard, Quality, QuantisedCard
+from trainer.detector.card import Card, DataCard, KeyCard, QuantisedCard
+from trainer.detector.card_results import Quality
 from trainer.detector.scoring_network import (
     NetworkFiles,
     OpenVinoNetwork,
@@ -35,7 +36,7 @@ from trainer.detector.scoring_network import (
 from trainer.distributed.process import Stopped, StopSignal
 from trainer.errors import CheckpointError, ManifestError, TrainerError
 from trainer.files import atomic_write
-from trainer.fitting.embed import Source, pixels_of
+from trainer.fitting.embed import pixels_of, sources_of
 from trainer.judging.evaluate import TARGET_FPR, measure_quality, reference_scores
 from trainer.judging.metrics import Scores
 from trainer.pixels.known_pictures import known_pictures
@@ -104,9 +105,7 @@ def calibration_pictures(manifest: Manifest, count: int) -> list[Example]:
     reals, fakes = ([each for each in train if each.fake is fake] for fake in (False, True))
     chosen = list(islice(filter(None, chain.from_iterable(zip_longest(reals, fakes))), count))
     if len(chosen) < FEWEST:
-        raise ManifestError(
-            f"int8 takes the ranges of its numbers from {FEWEST} or more pictures in split train, {len(chosen)} given"
-        )
+        raise ManifestError(f"calibration needs {FEWEST} or more pictures in split train, {len(chosen)} given")
     return chosen
 
 
@@ -132,7 +131,7 @@ def _check_reals(examples: Sequence[Example], target_fpr: float) -> None:
 def _scores(
     score: Callable[[Sequence[Pixels]], Any], examples: Sequence[Example], what: str, stop: StopSignal
 ) -> Scores:
-    return network_scores(score, [Source(each.path, each.sha256) for each in examples], what, stop)
+    return network_scores(score, sources_of(examples), what, stop)
 
 
 def _quantised(model: Any, calibration: Sequence[Example], stop: StopSignal) -> Any:
@@ -161,7 +160,7 @@ class _Calibration:
     """Pixels of pictures, decoded as they are asked for: NNCF passes over them more than once."""
 
     def __init__(self, examples: Sequence[Example], stop: StopSignal) -> None:
-        self._sources = [Source(each.path, each.sha256) for each in examples]
+        self._sources = sources_of(examples)
         self._stop = stop
 
     def __len__(self) -> int:

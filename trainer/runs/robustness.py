@@ -18,11 +18,12 @@ from db.stats.hash_fraction import hash_fraction
 from trainer.data.manifest import Example, read_manifests
 from trainer.data.shortcut_guard import ShortcutOptions
 from trainer.detector import checkpoint
+from trainer.detector.card import Card
 from trainer.detector.model import Detector
 from trainer.distributed import ranks
 from trainer.distributed.process import StopSignal
 from trainer.errors import ManifestError, TrainerError
-from trainer.fitting.embed import Embedder, Source
+from trainer.fitting.embed import Embedder, sources_of
 from trainer.fitting.head import score_embeddings
 from trainer.judging.conditions import is_non_face
 from trainer.judging.evaluate import TARGET_FPR
@@ -57,10 +58,7 @@ def robustness_files(  # noqa: PLR0913 - one for each option of the command
     the reals are too few for the target, the result has a warning, as an evaluation's does.
     """
     detector, card = checkpoint.load(checkpoint_path)
-    if card.fusion is not None:
-        raise TrainerError(f"robustness measures one detector, but {card.name!r} has two keys: name one of them")
-    if card.quantised is not None:
-        raise TrainerError(f"robustness needs embeddings, but {card.name!r} is int8: name {card.quantised.of.name!r}")
+    _refuse(card)
     paths = [manifests] if isinstance(manifests, Path) else manifests
     manifest = read_manifests(paths, skip_unreadable=skip_unreadable)
     examples = subset(faces(manifest.split("eval")), limit)
@@ -86,6 +84,14 @@ def robustness_files(  # noqa: PLR0913 - one for each option of the command
         if place.first:
             found.write(out / "robustness.json")
     return found
+
+
+def _refuse(card: Card) -> None:
+    """Raise `TrainerError` for two keys and for an int8 network: neither gives embeddings."""
+    if card.fusion is not None:
+        raise TrainerError(f"robustness measures one detector, but {card.name!r} has two keys: name one of them")
+    if card.quantised is not None:
+        raise TrainerError(f"robustness needs embeddings, but {card.name!r} is int8: name {card.quantised.of.name!r}")
 
 
 def sweep(  # noqa: PLR0913 - what is judged, by what, and how
@@ -174,8 +180,7 @@ def _view(kind: DegradationKind, level: int) -> str:
 
 
 def _scores(detector: Detector, examples: Sequence[Example], embedder: Embedder, scratch: Path, view: str) -> Scores:
-    sources = [Source(example.path, example.sha256, view) for example in examples]
-    return score_embeddings(detector, embedder.embed(sources, scratch, view or "native"))
+    return score_embeddings(detector, embedder.embed(sources_of(examples, view), scratch, view or "native"))
 
 
 def _rows(

@@ -13,17 +13,8 @@ import torch
 from db.stats.empirical_fpr import few_reals
 from trainer.data.manifest import Example, Manifest
 from trainer.data.shortcut_guard import ShortcutReport
-from trainer.detector.card import (
-    TRAINED,
-    BackboneCard,
-    Card,
-    DataCard,
-    ExecutionCard,
-    HeadCard,
-    Quality,
-    Reference,
-    TrainingCard,
-)
+from trainer.detector.card import TRAINED, BackboneCard, Card, DataCard, ExecutionCard, HeadCard, TrainingCard
+from trainer.detector.card_results import Quality, Reference
 from trainer.detector.embedding import input_fingerprint
 from trainer.detector.model import Detector, count_trainable_parameters
 from trainer.detector.weights import PretrainedBackbone, weights_sha256

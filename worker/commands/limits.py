@@ -46,7 +46,7 @@ def _check_values(parameter: click.Parameter) -> None:
 
 def _fault(kind: click.ParamType[Any], value: object) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
-        return f"{value} is no finite number"
+        return f"{value} is not a finite number"
     if isinstance(value, int) and not isinstance(value, bool):
         limit = MAX_COUNT if isinstance(kind, click.IntRange) else MAX_ROW
         return f"{str(value)[:_SHOWN]} is beyond the limit of {limit}" if abs(value) > limit else None

@@ -19,7 +19,7 @@ def score(*, photos: tuple[Path, ...], checkpoint: Path | None, device: str, as_
     """Score photos here and now: 0 is real, 1 is AI-generated.
 
     A photo gets the answer that a worker gives it: the same pixels, limits and reasons. Exits with 1 when a photo could
-    not be scored; its row gives the reason. What is odd about a file that was scored is said on stderr.
+    not be scored; its row gives the reason. Notes about odd files go to stderr.
     """
     from trainer.detector.card import Card
     from trainer.detector.checkpoint import SHIPPED

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--loglevel",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    help="The least level to log (UNMASK_LOG_LEVEL).",
+    help="The lowest level to log (UNMASK_LOG_LEVEL).",
 )
 def worker(*, concurrency: int | None, loglevel: str | None) -> None:
     """Run a worker: take images from the queue, score them in batches, record scores and flags.

@@ -50,7 +50,7 @@ def _check_server(url: str) -> None:
         raise ValueError("must name one server and its port (Redis Cluster is not supported)")
     check_address(parts.hostname or "", port, f"{parts.path}{parts.query}{'#' * ('#' in url)}")
     if not re.fullmatch(r"(/\d{0,4})?", parts.path):
-        raise ValueError(f"has no number of a database after its host and port, like /0: {ENCODE}")
+        raise ValueError(f"has no database number after its host and port, like /0: {ENCODE}")
 
 
 def _shown(parts: SplitResult) -> str:

@@ -160,7 +160,9 @@ def _kinds(names: tuple[str, ...]) -> tuple[str, ...]:
     """Check the kinds of events; raises a ValueError that lists them all."""
     unknown = [name for name in names if name not in EVENT_KINDS]
     if unknown or not names:
-        raise ValueError(f"{', '.join(unknown) or 'nothing'} is no kind of event: choose of {', '.join(EVENT_KINDS)}")
+        raise ValueError(
+            f"{', '.join(unknown) or 'nothing'} is not a kind of event: choose from {', '.join(EVENT_KINDS)}"
+        )
     return names
 
 

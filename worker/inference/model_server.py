@@ -203,7 +203,7 @@ class ModelServer:
             return [None] * len(batch)
         try:
             scores = shadow.watched.score(batch)
-        except StoppingError:  # the device broke, which ends this worker
+        except StoppingError:  # the device failed, which ends this worker
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the active model has scored
             self._shadow_fault.raised(error)

@@ -38,7 +38,7 @@ class WatchedScorer:
         self._turn = threading.Semaphore(scorer.in_flight)
 
     def read(self, batch: Sequence[Pixels]) -> list[Reading]:
-        """Read as `Scorer.read` does; raises `StoppingError` when the device broke, and what the scorer raises."""
+        """Read as `Scorer.read` does; raises `StoppingError` when the device failed, and what the scorer raises."""
         readings: list[Reading] = []
         with self._turn:
             while len(readings) < len(batch):
@@ -70,7 +70,7 @@ class WatchedScorer:
             if is_out_of_memory(error) or not any(sign in str(error) for sign in _BROKEN):
                 raise
             self._on_broken(f"{self._scorer.device} broke: {str(error).splitlines()[0]}")
-            raise StoppingError("the device broke") from error
+            raise StoppingError("the device failed") from error
         finally:
             done.set()
 

@@ -59,7 +59,7 @@ class Consumer(consumer.Consumer):
         except (AttributeError, AssertionError) as error:
             # Kombu 5.7 returns unacknowledged messages over a connection that it has taken apart a moment before, which
             # would end the worker. Their images are recorded in SQL, and by now this connection is released.
-            log.warning("broker connection was not closed in order: %s", error)
+            log.warning("the broker connection was not closed cleanly: %s", error)
 
     def stop(self) -> None:
         """Report that no more messages come, and stop."""

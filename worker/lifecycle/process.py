@@ -88,15 +88,15 @@ def _serve() -> None:
     Process.health = Health(settings.run_dir)
     atexit.register(Process.health.remove)
     Process.service = Service.open(settings, _fail)
-    webhooks = WebhookDispatcher(Process.service.database, Process.service.owner, settings)
+    webhooks = WebhookDispatcher(Process.service.database, Process.service.held.owner, settings)
     webhooks.listen()  # before anything can be flagged
     _start_threads(Process.service, Process.health, webhooks)
 
 
 def _start_threads(service: Service, health: Health, webhooks: WebhookDispatcher) -> None:
-    health.loaded(service.owner)
+    health.loaded(service.held.owner)
     Process.shutdown = Shutdown(_stop, service.release_leases, health, service.settings.stop_s)
-    database, owner, settings = service.database, service.owner, service.settings
+    database, owner, settings = service.database, service.held.owner, service.settings
     relay = Relay(app, database, owner, Senders(sender.send, sender.send_requests), settings)
     probes = [RecordProbe(database, owner), BrokerProbe(app), DiskProbe(settings)]
     Process.threads = [

@@ -14,7 +14,7 @@ from worker.telemetry.health import Health
 
 log = logging.getLogger(__name__)
 
-#: Exit status of a worker whose device broke or hangs (``EX_SOFTWARE``), and of one that was told to stop twice.
+#: Exit status of a worker whose device failed or hangs (``EX_SOFTWARE``), and of one that was told to stop twice.
 BROKEN, HURRIED = 70, 1
 #: How long releasing the leases may take.
 _RELEASE_S = 3.0
@@ -92,4 +92,4 @@ class Shutdown:
         try:
             self._release_leases(lost=lost)
         except Exception as error:  # noqa: BLE001 - the leases expire by themselves
-            log.warning("leases not released, they will expire: %s", error)
+            log.warning("the leases are not released and will expire: %s", error)

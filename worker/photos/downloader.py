@@ -129,9 +129,9 @@ def _body(chunks: Iterable[bytes]) -> bytes:
 def _broken(error: Exception) -> FetchError:
     """The reason of an answer that broke off, or was none; a length that does not hold is named."""
     if isinstance(error, InvalidHeader):
-        return FetchError("content_length", "Content-Length stands there twice, and differs", transient=True)
+        return FetchError("content_length", "Content-Length is given twice, with different values", transient=True)
     cause = error.args[-1] if error.args else None
     if isinstance(cause, IncompleteRead) and cause.expected is not None:
         came = f"{cause.partial} of {cause.partial + cause.expected} bytes came"
-        return FetchError("content_length", f"Content-Length does not hold: {came}", transient=True)
+        return FetchError("content_length", f"the body does not match Content-Length: {came}", transient=True)
     return FetchError("connection", type(error).__name__, transient=True)

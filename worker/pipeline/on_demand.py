@@ -74,7 +74,7 @@ def _fulfil(service: Service, task: LeasedRequest) -> None:
 def _check(task: LeasedRequest, max_attempts: int) -> None:
     """Refuse a request that was begun too often: it took its workers with it."""
     if task.attempts > max_attempts:
-        raise FetchError("worker_lost", f"none of {max_attempts} attempts came to an end")
+        raise FetchError("worker_lost", f"none of {max_attempts} attempts finished")
 
 
 def _work(service: Service, task: LeasedRequest) -> Callable[[Session], object]:

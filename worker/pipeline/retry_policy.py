@@ -67,5 +67,5 @@ def _ran_out_of_memory(error: Exception) -> bool:
 
 
 def _readable(detail: str) -> str:
-    """Text that every database accepts: no NUL, no half characters."""
+    """Text that every database accepts: no NUL, no lone surrogates."""
     return detail[:_MAX_DETAIL].replace("\0", "").encode(errors="replace").decode()

@@ -17,13 +17,9 @@ A message with a single image is processed in its Celery thread.
 
 import hashlib
 import logging
-import os
-import secrets
-import socket
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Self
 
 from sqlalchemy.orm import Session
@@ -52,6 +48,7 @@ from worker.pipeline import retry_policy
 from worker.pipeline.accounting import ImageAccounting
 from worker.pipeline.attempt import AttemptResult, Stopwatch, record_attempts
 from worker.pipeline.bounded_decoder import BoundedDecoder, decodes_at_once
+from worker.pipeline.held_images import HeldImages
 from worker.pipeline.redelivery import RedeliveryScorer
 from worker.pipeline.refused import Refused
 
@@ -78,7 +75,7 @@ class Service:
         self.settings = settings
         self.database = database
         self.models = models
-        self.owner = new_owner()
+        self.held = HeldImages(settings, database)
         self.sandbox = Sandbox(settings)
         self._given_up = threading.Event()
         self.retry_until_up = RetryUntilUp(self._given_up)
@@ -86,10 +83,6 @@ class Service:
         self.fetcher = Fetcher(settings, lambda url: self.retry_until_up(lambda _tries: read_upload(url)))
         self._signals = SignalReader(settings)
         self._on_broken = on_broken
-        self._held: set[str] = set()
-        self._begun: set[str] = set()
-        self._suspects: set[str] = set()
-        self._progressed = False
         self._hashes = phash.available()
         self._keeps_projections = settings.projection_share > 0 or settings.projection_sample > 0
         self._accounting = ImageAccounting(settings.log_images_per_s)
@@ -125,26 +118,18 @@ class Service:
             self._process([self._leases.submit(image_id) for image_id in image_ids])
         except Exception:
             if not self._given_up.is_set():  # else their leases are released
-                self._let_go(self._held.intersection(image_ids))
+                self.held.let_go(image_ids)
             raise
 
     def release_leases(self, *, lost: bool = False) -> None:
         """Stop waiting and give this worker's images to others; ``lost``: count it as a worker lost with them."""
         self._given_up.set()
-        with self.database.writing() as session:
-            images.release_leases(session, list(self._held), self.owner, lost=lost)
+        self.held.release_all(lost=lost)
 
     def renew_leases(self) -> None:
-        """Renew the leases of images that are not begun, and of suspects that wait for the sandbox.
-
-        The sandbox's own limits end a suspect. All other begun images have the rest of their lease to finish; and when
-        no image has finished since the last call, other workers may well take those that are not begun.
-        """
-        progressed, self._progressed = self._progressed, False
-        kept = self._suspects | (self._held - self._begun if progressed else set())
-        if kept and not self._given_up.is_set():
-            with self.database.writing() as session:
-                images.renew_leases(session, kept, self.owner, self.settings.lease_s)
+        """Renew the leases that `HeldImages.renew` says, unless they were given up."""
+        if not self._given_up.is_set():
+            self.held.renew()
 
     def check_decodes(self) -> None:
         """End this worker when a decode hangs: others wait behind it, while the health file's loop goes on.
@@ -157,7 +142,7 @@ class Service:
     @property
     def in_hand(self) -> int:
         """The number of images that this worker has leased and not yet recorded."""
-        return len(self._held)
+        return len(self.held.ids)
 
     def close(self) -> None:
         """Finish the leased images, then release every resource."""
@@ -175,17 +160,10 @@ class Service:
             raise StoppingError("this worker is stopping and leases no more images")
         if not self.models.accepting:  # the rows stay pending, and the relay sends them again
             return [None] * len(image_ids)
-        wanted = set(image_ids) - self._held  # an image that outlives its lease here is not begun here again
-        leased = {job.image_id: job for job in self.retry_until_up(lambda tries: self._lease(wanted, again=tries > 0))}
+        wanted = set(image_ids) - self.held.ids  # an image that outlives its lease here is not begun here again
+        jobs = self.retry_until_up(lambda tries: self.held.lease(wanted, again=tries > 0))
+        leased = {job.image_id: job for job in jobs}
         return [leased.pop(image_id, None) for image_id in image_ids]
-
-    def _lease(self, image_ids: set[str], *, again: bool) -> list[LeasedImage]:
-        with self.database.writing() as session:
-            if again:  # the last attempt may have been committed, and only its answer lost
-                images.release_leases(session, image_ids - self._held, self.owner)
-            jobs = images.lease(session, image_ids, self.owner, self.settings.lease_s, self.settings.retry_deadline_s)
-        self._held |= {job.image_id for job in jobs}
-        return jobs
 
     def _process(self, leased: Sequence[Future[LeasedImage | None]]) -> None:
         refused = Refused()
@@ -205,7 +183,7 @@ class Service:
     def _process_one(self, job: LeasedImage, stages: Stopwatch) -> AttemptResult:
         """One attempt at one image; whatever happens to it affects no other image."""
         stages.start()
-        self._begun.add(job.image_id)
+        self.held.begin(job.image_id)
         try:
             with self._leases.expecting_more():  # this thread is busy, so the next lease can wait for company
                 scored, pair, notes = self._fetch_decode_score(job, stages)
@@ -268,28 +246,19 @@ class Service:
     def _decode(self, job: LeasedImage, data: bytes) -> Picture:
         if not _is_suspect(job, data):
             return self._decoder.decode(data)
-        with self._waiting_for_sandbox(job.image_id):
+        with self.held.waiting_for_sandbox(job.image_id):
             return self.sandbox.decode(data)
 
     def _redeliver(self, job: LeasedImage, data: bytes) -> list[Pixels]:
         """The pixels of its other deliveries, from where the photo itself was decoded."""
         if not _is_suspect(job, data):
             return self._decoder.redeliveries(data)
-        with self._waiting_for_sandbox(job.image_id):
+        with self.held.waiting_for_sandbox(job.image_id):
             return self.sandbox.redeliveries(data)
 
-    @contextmanager
-    def _waiting_for_sandbox(self, image_id: str) -> Iterator[None]:
-        self._suspects.add(image_id)
-        try:
-            yield
-        finally:
-            self._suspects.discard(image_id)
-
     def _record_batch(self, batch: list[AttemptResult]) -> list[None]:
-        self._write(lambda session: record_attempts(session, batch, self.owner))
-        self._progressed = True
-        self._forget([attempt.job.image_id for attempt in batch])
+        self._write(lambda session: record_attempts(session, batch, self.held.owner))
+        self.held.recorded([attempt.job.image_id for attempt in batch])
         self._accounting.add(batch)
         return [None] * len(batch)
 
@@ -312,19 +281,6 @@ class Service:
 
         self.retry_until_up(attempt)
 
-    def _let_go(self, image_ids: Collection[str]) -> None:
-        """Release images that could not be recorded. Each try counts as a loss, so that there is a last one."""
-        try:
-            with self.database.writing() as session:
-                images.release_leases(session, image_ids, self.owner, lost=True, pause_s=self.settings.retry_s)
-        except DatabaseError as error:  # their leases run out
-            log.warning("leases of %d images are not released: %s", len(image_ids), error)
-        self._forget(image_ids)  # or this worker would never begin them again
-
-    def _forget(self, image_ids: Collection[str]) -> None:
-        self._held.difference_update(image_ids)
-        self._begun.difference_update(image_ids)
-
     def _break(self, why: str) -> None:
         self._given_up.set()
         self._on_broken(why)
@@ -333,8 +289,3 @@ class Service:
 def _is_suspect(job: LeasedImage, data: bytes) -> bool:
     """A worker was lost while it processed this image; or its format's decoder is new, and hides its size."""
     return job.losses > 0 or is_avif(data)
-
-
-def new_owner() -> str:
-    """A name that no other process has or will have: containers reuse process ids."""
-    return f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(4)}"

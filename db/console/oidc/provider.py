@@ -117,7 +117,7 @@ class Provider:
             return {}
         found = _json(session.get(str(endpoint)))
         if found.get("sub") != claims["sub"]:
-            raise TokenError("the provider's user information is of somebody else")
+            raise TokenError("the provider's user information describes another person")
         return {name: found[name] for name in missing & found.keys()}
 
     def _read(self, session: OAuth2Session, read: Callable[[KeySet], _Found]) -> _Found:

@@ -251,7 +251,7 @@ def test_a_fresh_url_for_a_failed_image_puts_it_back_to_pending_and_the_audit_lo
         image = session.get_one(Image, "a")
         assert (image.url, image.state, image.attempts, image.reason) == (fresh, "pending", 0, None)
         assert image.lease_until is None
-        (entry,) = audit.list_entries(session, 10)
+        (entry,) = audit.find_entries(session, audit.EntryFilter(), 10)
         assert (entry.what, entry.image_id, entry.detail) == ("url_changed", "a", "was failed (access_denied)")
 
 

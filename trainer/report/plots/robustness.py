@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from trainer.report.plots.style import (
     FAINT,
@@ -56,38 +58,49 @@ def robustness_plot(
     Bands and bars are 95 % intervals, of the bold line and of ``wrong``; those of all engines would hide each other.
     """
     figure = canvas(4.8 + 0.12 * max(0, len(lines) - _FEW_LINES))
-    panels = figure.subplots(1, 2, sharey=True)
-    looks, handles, labels = line_styles([line.name for line in lines if not line.bold]), [], []
-    for panel, refitted in zip(panels, (False, True), strict=True):
-        for line in lines:
-            colour, marker = (INK, "o") if line.bold else looks[line.name]
-            values, places = line.refitted if refitted else line.kept, range(len(line.levels))
-            width = 2.8 if line.bold else 1.2
-            drawn = panel.plot(places, values, color=colour, marker=marker, linewidth=width, markersize=2 + 1.5 * width)
-            intervals = line.refitted_intervals if refitted else line.kept_intervals
-            if line.bold and intervals:
-                lows, highs = zip(*intervals, strict=True)
-                panel.fill_between(places, lows, highs, color=colour, alpha=0.15, linewidth=0, zorder=1)
-            if not refitted:
-                handles += drawn
-                labels.append(drawable_name(line.name))
+    kept, refitted = figure.subplots(1, 2, sharey=True)
+    handles, labels = _draw_lines(kept, lines, refitted=False), [drawable_name(line.name) for line in lines]
+    _draw_lines(refitted, lines, refitted=True)
+    for panel in (kept, refitted):
         panel.set_xticks(range(len(lines[0].levels)), [f"{level}" if level else "as is" for level in lines[0].levels])
         panel.set_xlabel(_SWEPT[kind])
         percent_axis(panel)
-    handles += panels[0].plot(range(len(wrong)), wrong, color=REAL, linestyle=":", marker="x", clip_on=False)
+    handles += _draw_wrong(kept, wrong, wrong_intervals)
     labels.append("real photos, by mistake")
-    for place, (low, high) in enumerate(wrong_intervals):
-        panels[0].plot([place, place], [low, high], color=REAL, linewidth=1.4, zorder=1)
     paper = [(place, PAPER[kind][level] / 100) for place, level in enumerate(lines[0].levels) if level in PAPER[kind]]
     if paper:
-        handles += panels[0].plot(*zip(*paper, strict=True), color=FAINT, linestyle="--", zorder=1)
+        handles += kept.plot(*zip(*paper, strict=True), color=FAINT, linestyle="--", zorder=1)
         labels.append("the paper (its data, its model)")
-    panels[0].set_title("Threshold as set on undegraded photos", loc="left")
-    panels[1].set_title("Threshold refitted to degraded real photos", loc="left")
-    panels[0].set_ylabel("Photos flagged")
+    kept.set_title("Threshold as set on undegraded photos", loc="left")
+    refitted.set_title("Threshold refitted to degraded real photos", loc="left")
+    kept.set_ylabel("Photos flagged")
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     title(figure, _loss(kind, next(line for line in lines if line.bold), target_fpr))
     return figure
+
+
+def _draw_lines(panel: Axes, lines: Sequence[RobustnessLine], *, refitted: bool) -> list[Line2D]:
+    """Draw every line, and the bold one's band; returns what the legend shows."""
+    looks = line_styles([line.name for line in lines if not line.bold])
+    handles = []
+    for line in lines:
+        colour, marker = (INK, "o") if line.bold else looks[line.name]
+        values, places = line.refitted if refitted else line.kept, range(len(line.levels))
+        width = 2.8 if line.bold else 1.2
+        handles += panel.plot(places, values, color=colour, marker=marker, linewidth=width, markersize=2 + 1.5 * width)
+        intervals = line.refitted_intervals if refitted else line.kept_intervals
+        if line.bold and intervals:
+            lows, highs = zip(*intervals, strict=True)
+            panel.fill_between(places, lows, highs, color=colour, alpha=0.15, linewidth=0, zorder=1)
+    return handles
+
+
+def _draw_wrong(panel: Axes, wrong: Sequence[float], intervals: Sequence[tuple[float, float]]) -> list[Line2D]:
+    """Draw the share of reals that is flagged, with its intervals; returns what the legend shows."""
+    handles = panel.plot(range(len(wrong)), wrong, color=REAL, linestyle=":", marker="x", clip_on=False)
+    for place, (low, high) in enumerate(intervals):
+        panel.plot([place, place], [low, high], color=REAL, linewidth=1.4, zorder=1)
+    return handles
 
 
 #: The number of lines whose legend fits below the panels of a figure of the usual height.

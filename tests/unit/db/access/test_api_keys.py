@@ -43,7 +43,7 @@ def test_a_revoked_key_finds_nobody_and_its_name_is_not_given_again(database: Da
 
 
 def test_wrong_scopes_names_and_policies_are_refused(database: Database) -> None:
-    with pytest.raises(DbError, match="scopes must be of submit, read, delete: write"):
+    with pytest.raises(DbError, match="scopes must be among submit, read, delete: write"):
         add(database, "app", "write")
     with pytest.raises(IdError):
         add(database, "a\nb")

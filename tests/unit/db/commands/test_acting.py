@@ -52,7 +52,10 @@ def act(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 def logged(database: Database) -> list[tuple[str, str, str | None]]:
     with database.reading() as session:
-        return [(entry.who, entry.what, entry.detail) for entry in reversed(audit.list_entries(session, 1000))]
+        return [
+            (entry.who, entry.what, entry.detail)
+            for entry in reversed(audit.find_entries(session, audit.EntryFilter(), 1000))
+        ]
 
 
 @pytest.mark.parametrize(("command", "words"), LEADS_ALONE, ids=lambda value: value if isinstance(value, str) else "")

@@ -215,7 +215,9 @@ def test_a_reviewer_restricts_a_case_and_only_a_lead_lifts_that(
     with pytest.raises(ConflictError, match="is not restricted"):
         run(review, "unrestrict", where)
     with flagged.reading() as session:
-        logged = [(entry.who, entry.detail) for entry in audit.list_entries(session, 9, what="restricted")]
+        logged = [
+            (entry.who, entry.detail) for entry in audit.find_entries(session, audit.EntryFilter(what="restricted"), 9)
+        ]
     assert logged == [("lee", "lifted"), ("ada", "minor")]
 
 

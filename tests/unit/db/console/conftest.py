@@ -130,6 +130,8 @@ def logged(database: Database) -> Callable[[], list[tuple[str, str]]]:
 
     def read() -> list[tuple[str, str]]:
         with database.reading() as session:
-            return [(entry.who, entry.what) for entry in reversed(audit.list_entries(session, 1000))]
+            return [
+                (entry.who, entry.what) for entry in reversed(audit.find_entries(session, audit.EntryFilter(), 1000))
+            ]
 
     return read

@@ -89,7 +89,7 @@ def test_a_name_is_given_once(database: Database, version: ModelVersion, name: s
 def test_under_another_version_a_name_stands_for_the_same_photos(database: Database, version: ModelVersion) -> None:
     add(database, version, "ours", [0.5])
     other = register(database, "other", "2")
-    with pytest.raises(ConflictError, match=r"reference 'ours' stands for other photos \(photos.csv\)"):
+    with pytest.raises(ConflictError, match=r"reference 'ours' already holds other photos \(photos.csv\)"):
         add(database, other, "ours", [0.4], ReferenceOrigin("more.csv", "b" * 64, "ada"))
     add(database, other, "ours", [0.4])
     with database.reading() as session:

@@ -25,6 +25,11 @@ AtOnce = Callable[[Sequence[Callable[[], Any]]], list[Any]]
 pytestmark = pytest.mark.both  # databases can differ here
 
 
+def scores_of(session: Session, image_id: str) -> list[Score]:
+    """Every score of an image, the latest first."""
+    return list(session.scalars(select(Score).where(Score.image_id == image_id).order_by(Score.id.desc())))
+
+
 def scored(image_id: str, score: float = 0.1, policy: str = "default") -> Scored:
     return Scored(image_id, policy, score, "f" * 64, 1000, 640, 480)
 
@@ -47,7 +52,7 @@ def test_a_score_is_recorded_with_what_made_it_and_the_file_it_came_from(
         images.lease(session, ["a"], "worker", 300)
         scores.record(session, [scored("a", 0.25)], Provenance(version_id, "eager-fp32", "cuda:0"))
     with database.reading() as session:
-        (score,) = scores.scores_of(session, "a")
+        (score,) = scores_of(session, "a")
     assert (score.score, score.version_id, score.engine, score.device) == (0.25, version_id, "eager-fp32", "cuda:0")
     image = image_of("a")
     assert (image.state, image.lease_owner, image.lease_until) == ("scored", None, None)
@@ -75,7 +80,7 @@ def test_another_version_may_score_the_same_image(database: Database, add_images
     with database.writing() as session:
         other = versions.register(session, "second", "2" * 64, "unmask-1", {})
         assert scores.record(session, [scored("a", 0.7)], Provenance(other.id, "eager-fp32", "cpu")) == ["a"]
-        assert [score.score for score in scores.scores_of(session, "a")] == [0.7, 0.3]
+        assert [score.score for score in scores_of(session, "a")] == [0.7, 0.3]
 
 
 def test_a_late_score_is_better_than_a_failure(

@@ -108,7 +108,7 @@ class TestOrderStatistic:
 class TestAll:
     @pytest.mark.parametrize(("successes", "n"), [(-1, 10), (11, 10), (0, 0)])
     def test_what_is_no_rate_is_refused(self, interval: Interval, successes: int, n: int) -> None:
-        with pytest.raises(ValueError, match=f"{successes} of {n} is no rate"):
+        with pytest.raises(ValueError, match=f"{successes} of {n} is not a rate"):
             interval(successes, n)
 
     @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from trainer.detector.card import FORMAT, KEY, Card, EngineMetrics, Quality, Reference
+from trainer.detector.card import FORMAT, KEY, Card
+from trainer.detector.card_results import EngineMetrics, Quality, Reference
 from trainer.errors import CheckpointError
 
 

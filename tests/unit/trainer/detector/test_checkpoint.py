@@ -321,7 +321,7 @@ def test_a_head_on_weights_that_its_user_must_bring_names_them_and_fetches_nothi
     told = Card.read(head).backbone
     assert head.stat().st_size <= 32 * 2**20
     assert (told.included, told.input_size, told.embedding) == (False, 224, "multilevel")
-    with pytest.raises(CheckpointError, match="the weights of its backbone are not here") as refused:
+    with pytest.raises(CheckpointError, match="its backbone's weights are missing") as refused:
         load(head)
     assert told.sha256 in str(refused.value)
     assert told.licence in str(refused.value)

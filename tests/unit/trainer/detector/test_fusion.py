@@ -35,8 +35,8 @@ def test_one_in_ten_and_one_in_a_hundred_reals_have_the_same_place_for_both_keys
     ("reals", "words"),
     [
         (torch.rand(2, LEAST_REALS - 1), "two keys need 200 real photos in split eval, 199 given"),
-        (torch.full((2, LEAST_REALS), 0.5), "one score"),
-        (torch.ones(2, LEAST_REALS), "one score"),
+        (torch.full((2, LEAST_REALS), 0.5), "the same score"),
+        (torch.ones(2, LEAST_REALS), "the same score"),
     ],
 )
 def test_reals_that_cannot_scale_a_detector_are_refused(reals: Tensor, words: str) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from db.stats.intervals import Estimate, order_statistic_fpr, wilson
 from trainer.data.manifest import Example
-from trainer.detector.card import Card, Quality, Reference
+from trainer.detector.card import Card
+from trainer.detector.card_results import Quality, Reference
 from trainer.errors import CheckpointError, ManifestError
 from trainer.judging.evaluate import EvaluationTerms, evaluate, results_table
 from trainer.judging.results import ConditionRow, EngineRow, Evaluation, LeftOut, LeftOutRow

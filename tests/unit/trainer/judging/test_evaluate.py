@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from trainer.data.manifest import Example
-from trainer.detector.card import Reference
+from trainer.detector.card_results import Reference
 from trainer.judging.evaluate import measure_quality, reference_scores
 from trainer.judging.metrics import Scores
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from trainer.cli import root
 from trainer.detector import checkpoint
 from trainer.detector.card import Card
-from trainer.detector.card_findings import DegradationFinding, Findings, LeftOutFakes
+from trainer.detector.card_results import DegradationFinding, Findings, LeftOutFakes
 from trainer.detector.model import Detector
 from trainer.errors import CheckpointError, TrainerError
 from trainer.judging.results import Evaluation, Robustness, RobustnessRow

@@ -85,7 +85,7 @@ class TestSupport:
         path = tmp_path / "c.safetensors"
         Support(rows("camera", 5, 0), "a" * 64).write(path)
 
-        with pytest.raises(CheckpointError, match="embeddings are of another backbone"):
+        with pytest.raises(CheckpointError, match="embeddings come from another backbone"):
             read_support(path, "b" * 64)
 
         support_path(path).write_bytes(b"no support")

@@ -115,9 +115,9 @@ def test_its_rate_is_for_all_workers_together(
 
 def test_uploads_come_first(database: Database, service: Service, registered: list[int], rescorer: Backfiller) -> None:
     begin(database, service, registered[1])
-    service._held.add("an upload")  # noqa: SLF001 - as if it were in hand
+    service.held.ids.add("an upload")  # as if it were in hand
     assert not rescorer.step()
-    service._held.clear()  # noqa: SLF001 - and now it is scored
+    service.held.ids.clear()  # and now it is scored
     assert rescorer.step()
 
 

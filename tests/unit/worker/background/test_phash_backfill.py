@@ -112,9 +112,9 @@ def test_nobody_sends_them_and_a_worker_with_something_in_hand_takes_none(
     flag_all(database, service)
     with database.writing() as session:
         assert on_demand.take_due_requests(session, 10, 60) == []
-    service._held.add("an upload")  # noqa: SLF001 - as while one is scored
+    service.held.ids.add("an upload")  # as while one is scored
     assert not looker.step()
-    service._held.clear()  # noqa: SLF001
+    service.held.ids.clear()
     service.models.accepting = False
     assert not looker.step()
     assert kept(database) == {}

@@ -324,7 +324,7 @@ def test_the_signature_is_over_id_time_and_body() -> None:
             {"EVENTS": "case.opened,image.score"},
             f"UNMASK_WEBHOOK_EVENTS: .*image.score is no .*{', '.join(EVENT_KINDS)}",
         ),
-        ({"EVENTS": ","}, "UNMASK_WEBHOOK_EVENTS: .*nothing is no kind of event"),
+        ({"EVENTS": ","}, "UNMASK_WEBHOOK_EVENTS: .*nothing is not a kind of event"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named_and_not_shown(given: dict[str, str], said: str) -> None:

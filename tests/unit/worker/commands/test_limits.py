@@ -16,7 +16,7 @@ LONG = "a/" * 5000
         (["failures", "list", "--limit", "-1"], "-1 is not in the range"),
         (["cases", "show", "9" * 30], "is beyond the limit of 9223372036854775807"),
         (["cases", "list", "--after", "-9223372036854775809"], "is beyond the limit"),
-        (["threshold", "set", "--value", "nan"], "nan is no finite number"),
+        (["threshold", "set", "--value", "nan"], "nan is not a finite number"),
         (["rescore", "--rate", "inf"], "not in the range"),
         (["evaluate", "--checkpoint", LONG, "--manifest", "m.csv", "--out", "o"], "characters; the limit is 4096"),
         (["score", LONG], "characters; the limit is 4096"),

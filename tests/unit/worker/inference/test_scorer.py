@@ -15,7 +15,7 @@ from db.store.session import Database
 from db.work import images
 from db.work.images import NewImage
 from trainer.detector.card import Card
-from trainer.detector.card_findings import DegradationFinding, Findings, RobustnessFinding
+from trainer.detector.card_results import DegradationFinding, Findings, RobustnessFinding
 from trainer.detector.checkpoint import SHIPPED
 from trainer.pixels.preprocess import Picture
 from worker.cli import root

@@ -11,7 +11,7 @@ from db.schema import Projection
 from db.store.session import Database
 from db.work import images
 from db.work.images import NewImage
-from trainer.detector.card import Reference
+from trainer.detector.card_results import Reference
 from trainer.detector.checkpoint import load
 from trainer.pixels.preprocess import decode
 from worker.core.settings import WorkerSettings

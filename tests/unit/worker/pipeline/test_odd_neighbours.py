@@ -175,7 +175,7 @@ def test_a_worker_that_stops_releases_its_leases_threads_and_files(
     before, files = set(threading.enumerate()), len(list(Path("/proc/self/fd").iterdir()))
     service = Service.open(worker_settings)
     put(database, "abc")
-    service._lease({"a", "b"}, again=False)  # noqa: SLF001 - as if they were in the middle of their work
+    service.held.lease({"a", "b"}, again=False)  # as if they were in the middle of their work
     service.release_leases()
     with database.reading() as session:
         found = session.execute(select(Image.lease_owner, Image.attempts).order_by(Image.id)).all()

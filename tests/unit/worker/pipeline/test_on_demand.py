@@ -4,17 +4,22 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 import worker.pipeline.on_demand
-from db.policy import scores
 from db.policy.scores import Provenance
-from db.schema import Flag, Request
+from db.schema import Flag, Request, Score
 from db.store.session import Database
 from db.work import images, on_demand, previews
 from db.work.images import NewImage
 from trainer.pixels.preprocess import decode
 from worker.pipeline.on_demand import fulfil
 from worker.pipeline.service import Service
+
+
+def scores_of(session: Session, image_id: str) -> list[Score]:
+    """Every score of an image, the latest first."""
+    return list(session.scalars(select(Score).where(Score.image_id == image_id).order_by(Score.id.desc())))
 
 
 @pytest.fixture
@@ -45,14 +50,14 @@ def test_the_score_is_the_active_models_and_flags_nothing(
     fulfil(service, [asked])
     assert state_of(database, asked) == ("done", None)
     with database.reading() as session:
-        latest = scores.scores_of(session, "a")[0]
-        assert len(scores.scores_of(session, "a")) == 2
+        latest = scores_of(session, "a")[0]
+        assert len(scores_of(session, "a")) == 2
         assert Provenance(latest.version_id, latest.engine, latest.device) == model.made_by
         assert latest.score == model.watched.score([decode((media / "a.jpg").read_bytes()).pixels])[0]
         assert session.scalars(select(Flag)).all() == []
     fulfil(service, [asked])
     with database.reading() as session:
-        assert len(scores.scores_of(session, "a")) == 2
+        assert len(scores_of(session, "a")) == 2
 
 
 def test_a_preview_comes_with_a_small_copy_for_lists(database: Database, service: Service) -> None:
@@ -89,4 +94,4 @@ def test_a_file_that_has_changed_gets_no_score(database: Database, service: Serv
     fulfil(service, [asked])
     assert state_of(database, asked) == ("failed", "changed")
     with database.reading() as session:
-        assert len(scores.scores_of(session, "a")) == 1
+        assert len(scores_of(session, "a")) == 1

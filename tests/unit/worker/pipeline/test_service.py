@@ -30,7 +30,8 @@ from worker.inference.model_server import ModelServer
 from worker.inference.scorer import Reading, Scorer, self_test
 from worker.pipeline.attempt import AttemptResult, Stopwatch, record_attempts
 from worker.pipeline.bounded_decoder import decodes_at_once
-from worker.pipeline.service import Service, new_owner
+from worker.pipeline.held_images import new_owner
+from worker.pipeline.service import Service
 
 PATIENCE_S = 60
 
@@ -214,7 +215,7 @@ def test_a_suspect_is_not_taken_for_lost_while_its_decoder_has_it_and_nothing_el
     put(database, "b")
     lose(database, "b")
     scored = later(service.score, ["b"])
-    until(lambda: image_of(database, "b").lease_owner == service.owner)
+    until(lambda: image_of(database, "b").lease_owner == service.held.owner)
     with database.writing() as session:
         session.execute(text("UPDATE images SET lease_until = created_at"))
 
@@ -277,8 +278,8 @@ def test_a_lease_whose_answer_was_lost_is_taken_again(database: Database, servic
     """The statement was committed, the connection broke, and the worker asks again."""
     put(database, "a")
     with database.writing() as session:
-        images.lease(session, ["a"], service.owner, 300)
-    (job,) = service._lease({"a"}, again=True)  # noqa: SLF001 - what `RetryUntilUp` calls the second time
+        images.lease(session, ["a"], service.held.owner, 300)
+    (job,) = service.held.lease({"a"}, again=True)  # what `RetryUntilUp` calls the second time
     assert (job.image_id, job.attempts, job.losses) == ("a", 1, 0)
 
 

@@ -10,9 +10,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.cli import evaluate, fit, robustness
+from trainer.commands.config_file import config_option, option_names, read_config, write_config
+from trainer.commands.evaluate import evaluate
+from trainer.commands.fit import fit
+from trainer.commands.robustness import robustness
 from trainer.errors import TrainerError
-from trainer.runs.config_file import config_option, option_names, read_config, write_config
 
 
 @click.command

@@ -29,7 +29,7 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
         is_eager=True,
         expose_value=False,
         callback=_take,
-        help="TOML file with any of these options, for example: steps = 2000. The command line goes before it.",
+        help="TOML file with any of these options, for example: steps = 2000. The command line takes precedence.",
     )(command)
 
 

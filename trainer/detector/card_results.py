@@ -1,14 +1,86 @@
-"""Results about a detector that came after its fit, as its card carries them. Readable without torch.
+"""How well a detector does, as its card says: its fit's metrics and reference, and findings that came later.
 
-Rates are shares from 0 to 1.
+Rates are shares from 0 to 1. Readable without torch.
 """
 
-from pydantic import Field
+from typing import Self
 
-from trainer.detector.card_fields import CardPart, Count, Name, Sha256, Share, Text, Threshold
+from pydantic import Field, model_validator
+
+from trainer.detector.card_fields import CardPart, Count, Name, Sha256, Share, SortedScores, Text, Threshold
 
 #: Below this fraction of its TPR on undegraded photos, a detector finds next to nothing.
 _SEES = 0.25
+
+
+class EngineMetrics(CardPart):
+    """Metrics of one synthesis engine's pictures against the reals of the same split."""
+
+    in_training: bool
+    fakes: Count
+    reals: Count
+    auc: Share
+    tpr: Share
+    f1: Share
+    #: Ascending scores of its fakes, at most 200 at even ranks: they give the TPR of any threshold.
+    scores: tuple[Share, ...] = ()
+
+
+class CertifiedQuality(CardPart):
+    """With ``confidence``, the true FPR of ``threshold`` is at most ``bound``; it may flag ``allowed`` of the reals.
+
+    ``tpr``: at this threshold, by engine. See `db.stats.certification`.
+    """
+
+    confidence: Share
+    allowed: Count
+    threshold: Threshold
+    bound: Share
+    tpr: dict[Name, Share]
+
+
+class Quality(CardPart):
+    """Metrics on a held-out split; ``threshold`` flags ``measured_fpr`` of its reals, at most ``target_fpr``.
+
+    This is the empirical rule: with 95 % confidence the true FPR is at most ``fpr_bound``. ``certified`` is the
+    threshold whose true FPR is at most ``target_fpr``; None where the reals are too few. ``unseen_sources``: the reals
+    are of sources that were not trained on, and ``threshold`` is the certified one.
+    """
+
+    split: Name
+    target_fpr: Share
+    threshold: Threshold
+    measured_fpr: Share
+    fpr_bound: Share | None = None
+    reals: Count
+    unseen_sources: bool = False
+    engines: dict[Name, EngineMetrics]
+    certified: CertifiedQuality | None = None
+
+
+class CohortValues(CardPart):
+    """A column of the reference photos, in the order of their scores: ``of`` are places in ``values``."""
+
+    values: tuple[Name, ...]
+    of: tuple[Count, ...]
+
+
+class Reference(CardPart):
+    """Ascending scores of real photos: the false positive rate of a threshold is the share at or above it.
+
+    ``cohorts`` are columns of the manifest that divide the photos, such as their source.
+    """
+
+    name: Name
+    scores: SortedScores
+    cohorts: dict[Name, CohortValues] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _match(self) -> Self:
+        for column, cohort in self.cohorts.items():
+            if len(cohort.of) != len(self.scores) or not all(number < len(cohort.values) for number in cohort.of):
+                raise ValueError(f"cohort column {column!r} does not match the scores")
+        return self
 
 
 class DegradationFinding(CardPart):
