@@ -42,7 +42,7 @@ class StaleError(ConflictError):
 
 
 class HeldError(ConflictError):
-    """Somebody else is looking at this case or sample."""
+    """Somebody else holds this case or sample."""
 
 
 class SecondPersonError(ConflictError):

@@ -1,16 +1,40 @@
-"""``unmask cases``: list, search and show cases, and find look-alikes among them."""
+"""``unmask cases``: list, search and show cases, and find those that use the same photo."""
 
-from typing import Any, get_args
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 
 from db.commands.database import open_database
 from db.commands.group import WholeHelpGroup
 from db.commands.output import emit, emit_json, json_option
+from db.queue.case_filter import ME, PARAMETERS, CaseFilter, find_cases
 from db.review import cases
-from db.review.cases import Order
 from db.review.lookalikes import MAX_BITS, find_clusters
-from db.schema import CASE_STATES, Case
+from db.schema import Case
+from db.settings import actor
+
+#: The filters of the console's queue, in its words; each is an option of `cases list`.
+_FILTERS: Mapping[str, str] = {
+    "state": "Only cases in this state. Confirmed: AI-generated; dismissed: real.",
+    "policy": "Only cases of this policy.",
+    "order": "By what a decision is worth, by age, or by the highest score.",
+    "appealed": "Only cases that were appealed, or that were not.",
+    "due": "Only cases that are due soon or late; or only those that are late.",
+    "assignee": "Only cases that this person holds now; also: me, nobody.",
+    "decided_by": "Only cases that this person has decided; also: me.",
+    "since": "Only cases opened on this day (UTC) or later.",
+    "until": "Only cases opened on this day (UTC) or earlier.",
+    "disagreed": "Only cases on which reviewers disagree.",
+    "unstable": "Only cases with a photo that is unstable, and so not flagged; no: without one.",
+    "signal": "Only cases with a flagged photo whose file has this signal.",
+    "generator": "Only cases with a flagged photo whose file names this generator.",
+    "model": "Only cases with a photo that this model version's threshold flagged.",
+}
+_DEFAULTS = {"state": "open", "order": "age"}
+_METAVARS = {"assignee": "PERSON", "decided_by": "PERSON", "since": "DAY", "until": "DAY"}
+#: Options that mean "yes" without a value.
+_FLAGS = ("disagreed", "unstable")
 
 limit_option = click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
 
@@ -20,23 +44,41 @@ def cases_group() -> None:
     """Flagged accounts, for reviewers to decide."""
 
 
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for each filter of the queue."""
+    for name in reversed(PARAMETERS):
+        command = _filter_option(name)(command)
+    return command
+
+
+def _filter_option(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    allowed, default = PARAMETERS[name], _DEFAULTS.get(name)
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        type=str if allowed is None else click.Choice(allowed),
+        metavar=_METAVARS.get(name, name.upper() if allowed is None else None),
+        default=default,
+        show_default=default is not None,
+        is_flag=False,
+        flag_value="yes" if name in _FLAGS else None,
+        help=_FILTERS[name],
+    )
+
+
 @cases_group.command("list")
-@click.option("--state", type=click.Choice([*CASE_STATES, "all"]), default="open", show_default=True)
-@click.option("--policy", default=None, help="Only cases of this policy.")
-@click.option("--unstable", is_flag=True, help="Only cases with a photo that is unstable, and so not flagged.")
-@click.option("--order", type=click.Choice(get_args(Order)), default="age", show_default=True)
+@filter_options
 @click.option("--after", type=int, metavar="CASE", help="The next page: cases after this one.")
 @limit_option
 @json_option
-def cases_list(
-    *, state: str, policy: str | None, unstable: bool, order: Order, after: int | None, limit: int, as_json: bool
-) -> None:
-    """List cases by age, by score, or by what deciding them is worth."""
+def cases_list(*, after: int | None, limit: int, as_json: bool, **filters: str | None) -> None:
+    """List cases by age, by score, or by what deciding them is worth.
+
+    The filters are those of the console's queue.
+    """
+    given = {name: value for name, value in filters.items() if value}
+    wanted = CaseFilter.parse(given, actor() if ME in given.values() else "")
     with open_database().reading() as session:
-        wanted = None if state == "all" else state
-        where = [cases.has_unstable()] if unstable else []
-        found = cases.list_cases(session, wanted, policy, limit, order=order, after=after, where=where)
-        rows = [_line_row(line) for line in found]
+        rows = [_line_row(line) for line in find_cases(session, wanted, limit, after)]
     emit(rows, as_json=as_json, empty="no such cases")
 
 
@@ -104,7 +146,7 @@ def _case_row(case: Case) -> dict[str, Any]:
 )
 @json_option
 def cases_clusters(*, max_bits: int, as_json: bool) -> None:
-    """List cases of several accounts that show one face.
+    """List cases of several accounts that use the same photo.
 
     Photos are compared by a perceptual hash. It survives resizing, re-encoding and mirroring, but rarely a crop.
     Similar photos are a reason to review cases together, not a proof. Photos that a later threshold has flagged are
@@ -118,4 +160,4 @@ def cases_clusters(*, max_bits: int, as_json: bool) -> None:
         for number, group in enumerate(found, 1)
         for member in group
     ]
-    emit(rows, as_json=as_json, empty="no flagged photos of two accounts look alike")
+    emit(rows, as_json=as_json, empty="no two accounts use the same photo")

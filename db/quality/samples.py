@@ -65,7 +65,7 @@ def record_verdict(session: Session, sample_id: int, reviewer: str, verdict: str
 
 
 def _golden(sample_id: int | None, reviewer: str) -> Select[int, str]:
-    """A golden sample that nobody is looking at, unless this reviewer knows its photo's score."""
+    """A golden sample that nobody holds, unless this reviewer knows its photo's score."""
     statement = select(Sample.id, Sample.image_id).where(Sample.id == sample_id, ~_knows(reviewer))
     return statement.where(Sample.held_by.is_(None) | (Sample.held_by == reviewer) | (Sample.held_until <= moment()))
 

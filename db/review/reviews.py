@@ -95,7 +95,7 @@ def decide_case(session: Session, decision: Decision, settings: ReviewSettings |
 def decide_cases(
     session: Session, decisions: Sequence[Decision], confirmed: int | None, settings: ReviewSettings | None = None
 ) -> list[Review]:
-    """Record decisions about several cases, such as those of one face: all of them or none.
+    """Record decisions about several cases, such as those of one photo: all of them or none.
 
     Raises `ConflictError` unless ``confirmed`` equals the number of cases, and what `decide_case` raises for the first
     case that cannot be decided.

@@ -26,7 +26,7 @@ def _codes(values: tuple[str, ...]) -> tuple[str, ...]:
 class ReviewSettings(Environment):
     """The rules of reviewing that a platform may choose."""
 
-    #: How long a case or a sample is leased to the reviewer who looks at it.
+    #: How long a reviewer holds a case or a sample after they last worked on it.
     review_lease_s: PositiveFloat = 600.0
     #: Reasons that a decision may give ("artefacts,retouched,other").
     review_reasons: Annotated[tuple[str, ...], BeforeValidator(split_commas), AfterValidator(_codes)] = Field(

@@ -65,7 +65,7 @@ class Case(Base):
     priority: Mapped[float] = mapped_column(server_default=str(UNRANKED))
     chance: Mapped[float | None]
     sharing: Mapped[int] = mapped_column(server_default="1")
-    #: Who is looking at it, and until when nobody else can decide it.
+    #: Who holds it, and until when nobody else can decide it.
     held_by: Mapped[str | None] = mapped_column(String(ID_LENGTH))
     held_until: Mapped[datetime | None]
     #: One reviewer called it AI-generated, and another real; kept by a trigger.

@@ -278,7 +278,7 @@ def test_a_photo_is_looked_at_closely_with_keys_wheel_and_pointer(record: Databa
     press(page, ":")
     light = page.locator("#photo-1 .pane .box").evaluate("node => getComputedStyle(node).filter")
     assert light == "brightness(1.15) contrast(1.2)"
-    expect(page.get_by_text("Yours until")).to_have_count(0)
+    expect(page.get_by_text("You hold it until")).to_have_count(0)
     with record.reading() as session:
         assert session.get_one(Case, 1).held_by == "pat", "zooming is working on it"
         assert session.get_one(Case, 2).held_by is None

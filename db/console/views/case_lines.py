@@ -21,7 +21,7 @@ from db.schema.clock import moment
 
 @dataclass(frozen=True, slots=True)
 class CaseLine:
-    """A case in the list. ``holder``: who looks at it now. ``why_not``: why this person cannot tick it.
+    """A case in the list. ``holder``: who holds it now. ``why_not``: why this person cannot tick it.
 
     ``flagged_by`` is empty and ``thumbnail`` None where this person must not see them.
     """
@@ -70,7 +70,7 @@ def _why_not(page: PageContext, case: Case, holder: str | None, deciders: Collec
         "only an open case can be decided": case.state != "open",
         "its account was erased": case.account_id is None,
         "you have decided it: another reviewer must": name in deciders,
-        f"{holder} is looking at it": holder not in (None, name),
+        f"it is held by {holder}": holder not in (None, name),
         "you decide it blind, on its own page": blind,
     }
     return next((why for why, holds in reasons.items() if holds), None)

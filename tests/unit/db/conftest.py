@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
+from db.file_signals import AI, AI_EDITED, CAMERA, FileSignal
 from db.models import versions
 from db.policy import policies, scores, thresholds
 from db.policy.attribution import ChangeAuthor
@@ -22,6 +23,12 @@ from db.work.images import NewImage
 
 #: Whatever should happen at once in these tests happens within this, or not at all.
 PATIENCE_S = 30
+#: What the files of `said` say of themselves.
+_SAID = {
+    "novel": [FileSignal(AI, "NovelAI", "PNG Software")],
+    "edited": [FileSignal(AI_EDITED, "Firefly", "C2PA"), FileSignal(CAMERA, "X100", "EXIF")],
+    "silent": [],
+}
 
 
 @pytest.fixture
@@ -197,3 +204,22 @@ def case_of(database: Database) -> Callable[[int], Case]:
             return session.get_one(Case, case_id)
 
     return read
+
+
+@pytest.fixture
+def said(database: Database, add_images: Callable[..., list[str]], open_case: Callable[..., int]) -> dict[str, int]:
+    """A case for each file of `_SAID`, flagged by the model "second"; and "old", which the model "first" flagged."""
+    found = {"old": open_case("old")}
+    with database.writing() as session:
+        second = versions.register(session, "second", "2" * 64, "unmask-1", {"name": "second"}).id
+        thresholds.set_value(session, second, "default", 0.5, "pat", "")
+        versions.by_name(session, "first").state = "retired"
+        session.flush()
+        versions.by_name(session, "second").state = "active"
+    for account, signals in _SAID.items():
+        add_images(account, account_id=account)
+        with database.writing() as session:
+            scored = Scored(account, "default", 0.9, "f" * 64, 1000, 640, 480, signals=tuple(signals))
+            made_by = Provenance(second, "eager-fp32", "cpu")
+            scores.record(session, [scored], made_by)
+    return found

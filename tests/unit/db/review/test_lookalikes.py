@@ -1,4 +1,4 @@
-"""Cases of one face find each other by the hashes of their flagged photos, whoever's account it is, mirrored or not."""
+"""Cases of one photo find each other by the hashes of their flagged photos, whoever's account, mirrored or not."""
 
 import json
 import subprocess
@@ -72,7 +72,7 @@ def test_cases_with_a_photo_that_differs_in_few_bits_are_found_the_most_alike_fi
         assert alike(session, first, limit=1) == [(close, "c", 3)]
 
 
-def test_a_mirrored_photo_is_the_same_face(database: Database, version: int) -> None:
+def test_a_mirrored_photo_is_the_same_photo(database: Database, version: int) -> None:
     first = flag(database, version, "a", FACE + MIRROR)
     mirrored = flag(database, version, "b", MIRROR + FACE)
     assert first is not None

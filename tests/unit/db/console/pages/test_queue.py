@@ -299,11 +299,11 @@ def test_a_batch_is_decided_whole_or_not_at_all_and_says_which_case_stands_in_th
     with database.writing() as session:
         session.execute(update(Case).where(Case.id == taken).values(held_by="sam", held_until=moment(600)))
     listing = pat.get("/").text
-    assert 'disabled title="sam is looking at it"' in listing
+    assert 'disabled title="it is held by sam"' in listing
     assert 'disabled title="you have decided it: another reviewer must"' in listing
     refused = pat.post("/batch/decide", decision="dismissed", **ticks(free, taken))
     assert refused.status_code == 409
-    assert f"case {taken}: sam is looking at it; nothing was decided" in refused.text
+    assert f"case {taken}: it is held by sam; nothing was decided" in refused.text
     with database.reading() as session:
         assert session.get_one(Case, free).state == "open"
     assert pat.post("/batch").status_code == 400

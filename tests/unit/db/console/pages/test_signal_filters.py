@@ -7,18 +7,7 @@ from typing import Any
 
 import pytest
 
-from db.file_signals import AI, AI_EDITED, CAMERA, FileSignal
-from db.models import versions
-from db.policy import scores, thresholds
-from db.policy.scores import Provenance, Scored
-from db.store.session import Database
-
 Open = Callable[..., Any]
-SAID = {
-    "novel": [FileSignal(AI, "NovelAI", "PNG Software")],
-    "edited": [FileSignal(AI_EDITED, "Firefly", "C2PA"), FileSignal(CAMERA, "X100", "EXIF")],
-    "silent": [],
-}
 FILTERS = {
     "": ["edited", "novel", "old", "silent"],
     "signal=provenance.ai": ["novel"],
@@ -32,25 +21,6 @@ FILTERS = {
     "model=nobody": [],
     "model=second&signal=provenance.ai&state=all&order=age": ["novel"],
 }
-
-
-@pytest.fixture
-def said(database: Database, add_images: Callable[..., list[str]], open_case: Callable[..., int]) -> dict[str, int]:
-    """A case for each file of `SAID`, flagged by the model "second"; and one that the model "first" flagged."""
-    found = {"old": open_case("old")}
-    with database.writing() as session:
-        second = versions.register(session, "second", "2" * 64, "unmask-1", {"name": "second"}).id
-        thresholds.set_value(session, second, "default", 0.5, "pat", "")
-        versions.by_name(session, "first").state = "retired"
-        session.flush()
-        versions.by_name(session, "second").state = "active"
-    for account, signals in SAID.items():
-        add_images(account, account_id=account)
-        with database.writing() as session:
-            scored = Scored(account, "default", 0.9, "f" * 64, 1000, 640, 480, signals=tuple(signals))
-            made_by = Provenance(second, "eager-fp32", "cpu")
-            scores.record(session, [scored], made_by)
-    return found
 
 
 def accounts(page: str) -> list[str]:
