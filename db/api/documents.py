@@ -66,16 +66,19 @@ class Accepted(BaseModel):
 
 
 class SignalDocument(BaseModel):
-    """What a photo's file says of its origin. Anybody can write, copy and remove it, if it is not signed."""
+    """What is known besides the score. What a file says anybody can write, copy and remove, if it is not signed."""
 
     kind: str = Field(
         description="provenance.ai, provenance.ai_edited, provenance.camera (no proof), provenance.credentials, "
-        "provenance.unread; others may follow."
+        "provenance.unread; detector (one of the two of a model that needs both); others may follow."
     )
     value: str
-    where: str = Field(description="The field in which it was found.")
+    where: str = Field(description="The field in which it was found; the name of a detector.")
     trust: str | None = Field(description="valid, untrusted, invalid (of a C2PA signature) or unsigned.")
     action: Literal["flag", "note"] | None = Field(description="What the photo's policy does about it.")
+    one_in_at_least: float | None = Field(
+        default=None, description="Of a detector: at most 1 in so many real photos looks like this (95 % sure)."
+    )
 
 
 class VerdictDocument(BaseModel):
@@ -86,7 +89,9 @@ class VerdictDocument(BaseModel):
     score: float | None = Field(description="0 is real, 1 is AI-generated.")
     flagged: bool | None = Field(description="null: there is no verdict, or the photo is unstable.")
     threshold: float | None = Field(description="The one that flagged the photo, or its policy's current one.")
-    one_in: float | None = Field(description="At most 1 in this many real photos has a score this high.")
+    one_in: float | None = Field(
+        description="1 in so many real photos of the reference scores as high; their number where none does."
+    )
     model: str | None
     reason: str | None = Field(description="A code that says why there is no score (yet).")
     flagged_by: str | None = Field(
@@ -102,6 +107,12 @@ class VerdictDocument(BaseModel):
         default=None, description="The lowest score over other deliveries of the photo; null: not measured."
     )
     score_high: float | None = Field(default=None, description="The highest.")
+    one_in_at_least: float | None = Field(
+        default=None, description="The same with 95 % confidence: at most 1 in so many real photos scores as high."
+    )
+    reference: str | None = Field(
+        default=None, description="The real photos that were counted: those by which the policy's threshold was set."
+    )
     signals: list[SignalDocument] = Field(
         default_factory=list, description="What is known besides the score. None means nothing: files can be stripped."
     )

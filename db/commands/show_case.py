@@ -6,7 +6,7 @@ import click
 from sqlalchemy.orm import Session
 
 from db.commands.output import emit, emit_json
-from db.models.score_odds import odds_in_words
+from db.models.score_odds import OddsReader
 from db.review.case_timeline import case_timeline
 from db.review.cases import FlaggedPhoto, flagged_photos, get_case
 from db.review.settings import ReviewSettings
@@ -16,7 +16,8 @@ from db.schema import Case
 def case_document(session: Session, case_id: int, *, blind: bool) -> dict[str, Any]:
     """The case as a document; ``blind``: without scores and everything that tells them. Raises `NotFoundError`."""
     case = get_case(session, case_id)
-    photos = [_photo(flag, blind=blind) for flag in flagged_photos(session, case_id)]
+    odds = OddsReader()
+    photos = [_photo(flag, None if blind else _means(session, odds, flag)) for flag in flagged_photos(session, case_id)]
     if blind:
         photos.sort(key=lambda photo: photo["image"])  # not by score
     events = [
@@ -56,15 +57,23 @@ def _head(case: Case) -> dict[str, Any]:
     }
 
 
-def _photo(flag: FlaggedPhoto, *, blind: bool) -> dict[str, Any]:
+def _means(session: Session, odds: OddsReader, flag: FlaggedPhoto) -> dict[str, Any]:
+    """How rare such a score is, on the reference of the threshold that flagged the photo."""
+    reference = flag.threshold.reference if flag.threshold is not None else None
+    found = odds.find(session, flag.version.name, reference, flag.score.score)
+    return {"means": found.words if found is not None else None}
+
+
+def _photo(flag: FlaggedPhoto, means: dict[str, Any] | None) -> dict[str, Any]:
+    """A photo as a document; ``means`` is None for a blind reviewer."""
     photo = {"image": flag.image.id, "url": flag.image.url}
-    if blind:
+    if means is None:
         return photo
     return photo | {
         "score": flag.score.score,
         "threshold": flag.threshold.value if flag.threshold is not None else None,
         "model": flag.version.name,
-        "means": odds_in_words(flag.version, flag.score.score),
+        **means,
         "flagged_by": flag.kind,
         "evidence": flag.evidence,
         "score_low": flag.score.low,

@@ -92,6 +92,15 @@ def reals_of(session: Session, version: ModelVersion, name: str | None = None) -
     return RealScores(row.name, scores, scores_by_cohort(scores, columns))
 
 
+def named_reals(session: Session, version: ModelVersion, name: str | None) -> RealScores | None:
+    """A set by its name, else the reals of the version's card, without cohorts; None where it has neither."""
+    card = card_reals(version)
+    if name is None or (card is not None and card.name == name):
+        return card
+    row = session.scalar(select(ReferenceSet).where(ReferenceSet.version_id == version.id, ReferenceSet.name == name))
+    return RealScores(row.name, _unpack(row.scores)) if row is not None else card
+
+
 def list_references(session: Session, version_id: int | None = None) -> list[ReferenceSet]:
     """The sets that were added, the oldest first: all, or one version's."""
     statement = select(ReferenceSet).order_by(ReferenceSet.id)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from sqlalchemy import and_, exists, func, select
 from sqlalchemy.orm import Session
 
-from db.errors import NotFoundError
 from db.models import references
 from db.policy import thresholds
 from db.policy.coverage import DEFAULT, noting_policies
@@ -61,9 +60,5 @@ def bands_in_force(session: Session, version_id: int) -> dict[str, ScoreBand]:
 
 def _band(session: Session, version: ModelVersion, row: Threshold) -> ScoreBand:
     """Round a threshold, by the reference on which it was measured, or that of the version's card."""
-    for name in (row.reference, None):
-        try:
-            return score_band(row.value, references.reals_of(session, version, name).scores)
-        except NotFoundError:
-            continue
-    return score_band(row.value, [])
+    reals = references.named_reals(session, version, row.reference)
+    return score_band(row.value, reals.scores if reals is not None else [])

@@ -70,7 +70,8 @@ def acting_signals(session: Session, image_ids: Collection[str]) -> dict[str, li
 def _document(signal: Signal, actions: Mapping[str, str]) -> dict[str, Any]:
     action = actions.get(signal.kind, OFF) if signal.trust != INVALID else OFF
     document = {"kind": signal.kind, "value": signal.value, "where": signal.place, "trust": signal.trust}
-    return document | {"action": None if action == OFF else action}
+    tail = signal.tail_probability
+    return document | {"action": None if action == OFF else action, "one_in_at_least": 1 / tail if tail else None}
 
 
 def flagged_by_signals(session: Session, version_id: int) -> list[Select[*tuple[Any, ...]]]:

@@ -11,18 +11,18 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from db.models import score_odds
-from db.models.references import card_reals
+from db.models.score_odds import OddsReader
 from db.policy import signal_actions
-from db.schema import ModelVersion, Result
-from db.stats.empirical_fpr import RealScores
+from db.policy.effective_policy import EffectivePolicy, effective_policy
+from db.schema import Image, Result
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoVerdict:
     """A photo's state and verdict. ``flagged`` is None without one, and of an unstable photo, which waits for a person.
 
-    1 in ``one_in`` real photos scores as high.
+    1 in ``one_in`` real photos of the ``reference`` scores as high; with 95 % confidence at most 1 in
+    ``one_in_at_least`` (see `db.models.score_odds`).
     """
 
     image_id: str
@@ -42,6 +42,8 @@ class PhotoVerdict:
     #: The lowest and the highest score over other deliveries of the photo; None where nobody measured them.
     score_low: float | None = None
     score_high: float | None = None
+    one_in_at_least: float | None = None
+    reference: str | None = None
     #: What is known besides the score, each as `{"kind", "value", "where", "trust", "action"}`.
     signals: list[dict[str, Any]] = field(default_factory=list)
 
@@ -57,10 +59,10 @@ class Outcome:
 
 
 class VerdictReader:
-    """Reads verdicts. It caches each model's scores of real photos, which never change."""
+    """Reads verdicts. It keeps the models' scores of real photos, which never change."""
 
     def __init__(self) -> None:
-        self._reals: dict[str, RealScores | None] = {}
+        self._odds = OddsReader()
 
     def find(self, session: Session, image_id: str) -> Outcome | None:
         """An image's outcome; None when the image is unknown."""
@@ -68,18 +70,22 @@ class VerdictReader:
 
     def find_many(self, session: Session, image_ids: Collection[str]) -> Mapping[str, Outcome]:
         """The outcomes of the images that are known, by their ids."""
-        rows = session.execute(select(Result).where(Result.c.image_id.in_(image_ids))).all()
+        statement = select(Result, Image.policy).join(Image, Image.id == Result.c.image_id)
+        rows = session.execute(statement.where(Result.c.image_id.in_(image_ids))).all()
         signals = signal_actions.acting_signals(session, [row.image_id for row in rows])
-        return {row.image_id: self._outcome(session, row, signals.get(row.image_id, [])) for row in rows}
+        scored = any(row.score is not None for row in rows)
+        now = effective_policy(session) if scored else EffectivePolicy(-1, {}, flagging_paused=False)
+        return {row.image_id: self._outcome(session, row, now, signals.get(row.image_id, [])) for row in rows}
 
-    def _outcome(self, session: Session, row: Row[Any], signals: list[dict[str, Any]]) -> Outcome:
+    def _outcome(
+        self, session: Session, row: Row[Any], now: EffectivePolicy, signals: list[dict[str, Any]]
+    ) -> Outcome:
         verdict = PhotoVerdict(
             image_id=row.image_id,
             state=row.state,
             score=row.score,
             flagged=row.flagged,
             threshold=row.threshold,
-            one_in=self._one_in(session, row.model, row.score),
             model=row.model,
             reason=row.reason,
             flagged_by=row.flagged_by,
@@ -88,14 +94,16 @@ class VerdictReader:
             score_low=row.score_low,
             score_high=row.score_high,
             signals=signals,
+            **self._rarity(session, row, now),
         )
         return Outcome(verdict, row.account_id, row.scored_at, row.case_state)
 
-    def _one_in(self, session: Session, model: str | None, score: float | None) -> float | None:
-        if model is None or score is None:
-            return None
-        if model not in self._reals:
-            version = session.scalar(select(ModelVersion).where(ModelVersion.name == model))
-            self._reals[model] = card_reals(version) if version is not None else None
-        reals = self._reals[model]
-        return score_odds.one_in_reals(reals, score) if reals is not None else None
+    def _rarity(self, session: Session, row: Row[Any], now: EffectivePolicy) -> dict[str, Any]:
+        """How rare the score is among the real photos by which the policy's threshold was chosen."""
+        odds = None
+        if row.model is not None and row.score is not None:
+            threshold = now.threshold(row.policy)
+            odds = self._odds.find(session, row.model, threshold.reference if threshold else None, row.score)
+        if odds is None:
+            return {"one_in": None}
+        return {"one_in": odds.one_in, "one_in_at_least": odds.one_in_at_least, "reference": odds.reference}

@@ -40,16 +40,19 @@ class CaseData(BaseModel):
 
 
 class SignalData(BaseModel):
-    """What a photo's file says of its origin. Anybody can write, copy and remove it, if it is not signed."""
+    """What is known besides the score. What a file says anybody can write, copy and remove, if it is not signed."""
 
     kind: str = Field(
         description="provenance.ai, provenance.ai_edited, provenance.camera (no proof), provenance.credentials, "
-        "provenance.unread; others may follow."
+        "provenance.unread; detector (one of the two of a model that needs both); others may follow."
     )
     value: str
-    where: str = Field(description="The field in which it was found.")
+    where: str = Field(description="The field in which it was found; the name of a detector.")
     trust: str | None = Field(description="valid, untrusted, invalid (of a C2PA signature) or unsigned.")
     action: Literal["flag", "note"] | None = Field(description="What the photo's policy does about it.")
+    one_in_at_least: float | None = Field(
+        description="Of a detector: at most 1 in so many real photos looks like this (95 % sure)."
+    )
 
 
 class ImageData(BaseModel):
@@ -65,7 +68,9 @@ class ImageData(BaseModel):
         description="null: nothing can be said, or it is unstable. false once its case was withdrawn."
     )
     threshold: float | None = Field(description="The one that flagged it, or the one that holds for its policy.")
-    one_in: float | None = Field(description="1 in so many real photos scores as high, or fewer.")
+    one_in: float | None = Field(
+        description="1 in so many real photos of the reference scores as high; their number where none does."
+    )
     model: str | None = Field(description="The model version that gave the score.")
     reason: str | None = Field(description="Why there is no score: a code.")
     flagged_by: str | None = Field(
@@ -80,6 +85,12 @@ class ImageData(BaseModel):
         description="The lowest score over other deliveries of the photo; null: not measured."
     )
     score_high: float | None = Field(description="The highest.")
+    one_in_at_least: float | None = Field(
+        description="The same with 95 % confidence: at most 1 in so many real photos scores as high."
+    )
+    reference: str | None = Field(
+        description="The real photos that were counted: those by which the policy's threshold was set."
+    )
     signals: list[SignalData] = Field(description="What is known besides the score. None means nothing.")
 
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from db.console.views.score_scale import ScoreScale, score_scale
 from db.file_signals import TITLES, TRUSTS
+from db.models.score_odds import OddsReader
 from db.review import cases
 from db.review.cases import FlaggedPhoto
 from db.schema import Image, Signal
@@ -62,6 +63,7 @@ def list_case_photos(session: Session, case_id: int, *, blind: bool) -> list[Cas
         found.sort(key=lambda item: item.flag_id)
     ids = {item.image.id for item in found}
     signals = {} if blind else signals_of(session, ids)
+    odds = OddsReader()
     photos, heatmaps = (previews.picture_states(session, ids, kind) for kind in (PHOTO, HEATMAP))
     return [
         CasePhoto(
@@ -69,7 +71,7 @@ def list_case_photos(session: Session, case_id: int, *, blind: bool) -> list[Cas
             item,
             photos[item.image.id],
             heatmaps[item.image.id],
-            None if blind else _scale(item),
+            None if blind else _scale(session, odds, item),
             [ShownSignal.of(signal) for signal in signals.get(item.image.id, [])],
             None if blind else item.unstable_words,
         )
@@ -77,9 +79,11 @@ def list_case_photos(session: Session, case_id: int, *, blind: bool) -> list[Cas
     ]
 
 
-def _scale(item: FlaggedPhoto) -> ScoreScale:
-    threshold = item.threshold.value if item.threshold is not None else None
-    return score_scale(item.version, item.score.score, threshold)
+def _scale(session: Session, odds: OddsReader, item: FlaggedPhoto) -> ScoreScale:
+    """Among the real photos by which the threshold was chosen that flagged it, or else those of the model's card."""
+    threshold, reference = item.threshold, item.threshold.reference if item.threshold is not None else None
+    reals = odds.reals(session, item.version.name, reference)
+    return score_scale(reals, item.score.score, threshold.value if threshold is not None else None)
 
 
 def request_photos(session: Session, case_id: int, author: str) -> None:

@@ -7,8 +7,8 @@ logarithmic in N of "1 in N"; where the model has no reference scores of real ph
 import math
 from dataclasses import dataclass
 
-from db.models import score_odds
-from db.schema import ModelVersion
+from db.models.score_odds import odds_among
+from db.stats.empirical_fpr import RealScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,14 @@ class ScoreScale:
     words: str | None
 
 
-def score_scale(version: ModelVersion, score: float, threshold: float | None) -> ScoreScale:
-    """The scale of one photo's score and the threshold that flagged it, if one did."""
-    known = score_odds.one_in(version, math.inf)  # no real photo scores infinity: this is 1 in all of them
-    if known is None or known <= 1:
+def score_scale(reals: RealScores | None, score: float, threshold: float | None) -> ScoreScale:
+    """The scale of one photo's score, and of the threshold that flagged it, if one did, among these real photos."""
+    if reals is None or len(reals.scores) <= 1:
         ticks = [ScaleTick(100 * step / 4, f"{step / 4:g}") for step in range(5)]
         return ScoreScale(100 * score, 100 * threshold if threshold is not None else None, ticks, None)
-    at = _place(score_odds.one_in(version, score) or 1, known)
-    from_ = _place(score_odds.one_in(version, threshold) or 1, known) if threshold is not None else None
-    return ScoreScale(at, from_, _ticks(known), score_odds.odds_in_words(version, score))
+    known, odds = len(reals.scores), odds_among(reals, score)
+    from_ = _place(odds_among(reals, threshold).one_in, known) if threshold is not None else None
+    return ScoreScale(_place(odds.one_in, known), from_, _ticks(known), odds.words)
 
 
 def _place(one_in: float, known: float) -> float:

@@ -58,8 +58,12 @@ export interface Verdict {
   score?: number | null;
   flagged?: boolean | null;
   threshold?: number | null;
-  /** One in so many real photos has such a score, or a higher one. */
+  /** One in so many real photos of the reference has such a score, or a higher one; their number where none has. */
   one_in?: number | null;
+  /** The same with 95 % confidence: at most one in so many. */
+  one_in_at_least?: number | null;
+  /** The real photos that were counted: those by which the policy's threshold was set. */
+  reference?: string | null;
   model?: string | null;
   reason?: string | null;
   /** What raised the flag: "score", "provenance" (what the file says) or "score+provenance". */

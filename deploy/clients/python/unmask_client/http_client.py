@@ -110,9 +110,10 @@ class HttpClient:
         """The verdict on a photo, or None if its id is unknown.
 
         Its keys: ``image_id``, ``state`` (pending, scored, unusable, failed), ``score``, ``flagged``, ``threshold``,
-        ``one_in``, ``model``, ``reason``, ``flagged_by``, ``evidence``, ``verdict`` (flagged, unstable, clear),
-        ``score_low``, ``score_high``, ``signals``. Without a score, ``flagged`` is None, which does not mean that the
-        photo is real. Of an unstable photo, which waits for a person, it is None, too.
+        ``one_in``, ``one_in_at_least``, ``reference``, ``model``, ``reason``, ``flagged_by``, ``evidence``,
+        ``verdict`` (flagged, unstable, clear), ``score_low``, ``score_high``, ``signals``. Without a score, ``flagged``
+        is None, which does not mean that the photo is real. Of an unstable photo, which waits for a person, it is None,
+        too.
         """
         try:
             return parsed(self._transport.send("GET", _path(image_id), {}, wait=wait).body)

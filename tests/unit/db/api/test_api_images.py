@@ -146,6 +146,8 @@ def test_a_verdict_says_how_rare_such_a_score_is_and_by_which_threshold_it_flags
         "verdict": "flagged",
         "score_low": None,
         "score_high": None,
+        "one_in_at_least": pytest.approx(1.33, abs=0.01),
+        "reference": "reals",
         "signals": [],
     }
     assert (real["flagged"], real["verdict"], real["one_in"]) == (False, "clear", 2.0)

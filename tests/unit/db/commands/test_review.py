@@ -52,7 +52,7 @@ def test_the_next_case_has_everything_that_a_decision_needs(run: Run, asked: Ask
             "score": 0.9,
             "threshold": 0.5,
             "model": "first",
-            "means": "none of 4 real photos scores this high (95 % sure: at most 60 in 100)",
+            "means": "fewer than 1 in 1.8 real photos looks like this (95 % sure; none of the 4 of 'faces')",
             "flagged_by": "score",
             "evidence": None,
             "score_low": None,

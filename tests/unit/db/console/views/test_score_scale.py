@@ -4,18 +4,18 @@ import pytest
 
 from db.console.views import formatting
 from db.console.views.score_scale import score_scale
-from db.schema import ModelVersion
+from db.stats.empirical_fpr import RealScores
 
 #: A thousand real photos: n of them score n / 1000 or more below 1.
 REALS = [number / 1000 for number in range(1000)]
 
 
-def version(scores: list[float]) -> ModelVersion:
-    return ModelVersion(name="m", card={"reference": {"name": "reals", "scores": scores}} if scores else {})
+def reals(scores: list[float]) -> RealScores | None:
+    return RealScores("reals", scores) if scores else None
 
 
 def test_a_tenth_as_many_real_photos_is_a_step_of_the_same_length() -> None:
-    found = score_scale(version(REALS), score=0.99, threshold=0.9)
+    found = score_scale(reals(REALS), score=0.99, threshold=0.9)
     assert [found.threshold, found.score] == pytest.approx([33.3, 66.7])
     assert [(tick.at, tick.text) for tick in found.ticks] == [
         (0.0, "all"),
@@ -23,18 +23,18 @@ def test_a_tenth_as_many_real_photos_is_a_step_of_the_same_length() -> None:
         (pytest.approx(66.7), "1 in 100"),
         (100.0, "1 in 1,000"),
     ]
-    assert found.words == "about 1 in 100 real photos score this high (0.5 to 2)"
+    assert found.words == "1 in 100 real photos looks like this (10 of the 1,000 of 'reals'; 95 % sure: at most 1 in 59)"
 
 
 def test_a_score_above_every_real_photo_stands_at_the_end_and_claims_no_more() -> None:
-    found = score_scale(version(REALS), score=0.9999, threshold=0.5)
+    found = score_scale(reals(REALS), score=0.9999, threshold=0.5)
     assert found.score == 100.0
-    assert found.words == "none of 1,000 real photos scores this high (95 % sure: at most 4 in 1,000)"
+    assert found.words == "fewer than 1 in 334 real photos looks like this (95 % sure; none of the 1,000 of 'reals')"
 
 
 @pytest.mark.parametrize("scores", [[], [0.5]])
 def test_without_real_photos_to_compare_with_the_scale_is_the_scores_own(scores: list[float]) -> None:
-    found = score_scale(version(scores), score=0.25, threshold=0.5)
+    found = score_scale(reals(scores), score=0.25, threshold=0.5)
     assert (found.score, found.threshold, found.words) == (25.0, 50.0, None)
 
 
