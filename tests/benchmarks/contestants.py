@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -137,7 +137,8 @@ class Ours:
 class Bare:
     """The process of `tests.benchmarks.bare`."""
 
-    def __init__(self, pipes: tuple[IO[str], IO[str]], photos: Path) -> None:
+    def __init__(self, pid: int, pipes: tuple[IO[str], IO[str]], photos: Path) -> None:
+        self.pid = pid
         self._commands, self._answers = pipes
         self._paths = itertools.cycle(sorted(str(path) for path in photos.iterdir()))
 
@@ -151,11 +152,11 @@ class Bare:
 
 
 @contextmanager
-def bare(stand: Stand, engine: str, **environment: str) -> Iterator[Bare]:
+def bare(stand: Stand, engine: str, prefix: Sequence[str] = (), **environment: str) -> Iterator[Bare]:
     """The bare loop of that engine, which waits for commands; as `Stand.worker`."""
-    command = [sys.executable, "-m", "tests.benchmarks.bare", str(stand.checkpoint), engine]
+    command = [*prefix, sys.executable, "-m", "tests.benchmarks.bare", str(stand.checkpoint), engine]
     told = {**stand.environment, "OMP_WAIT_POLICY": "PASSIVE", **environment}  # which workers set themselves
     with subprocess.Popen(command, env=told, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        yield Bare((process.stdin, process.stdout), stand.photos)
+        yield Bare(process.pid, (process.stdin, process.stdout), stand.photos)

@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +39,13 @@ class Stand:
     folder: Path
 
     @contextmanager
-    def worker(self, **environment: str) -> Iterator[Worker]:
-        """A worker that takes messages, told something else than others where given; in the end it must obey."""
-        worker = Worker({**self.environment, **environment}, Path(tempfile.mkstemp(dir=self.folder, suffix=".log")[1]))
+    def worker(self, prefix: Sequence[str] = (), **environment: str) -> Iterator[Worker]:
+        """A worker that takes messages, told something else than others where given; in the end it must obey.
+
+        ``prefix`` are words before its command.
+        """
+        log = Path(tempfile.mkstemp(dir=self.folder, suffix=".log")[1])
+        worker = Worker({**self.environment, **environment}, log, prefix)
         try:
             _wait_for(worker)
             yield worker

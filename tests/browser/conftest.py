@@ -24,7 +24,7 @@ from db.work import images
 from db.work.images import NewImage
 
 PASSWORD = "correct horse battery"  # noqa: S105 - nobody's
-PATIENCE_S = 60
+PATIENCE_S = 120
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 

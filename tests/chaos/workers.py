@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: A worker that was told to stop and has not after so long does not obey.
@@ -16,13 +16,13 @@ STOP_PATIENCE_S = 90.0
 class Worker:
     """One process, its log, and what was done to it."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path, prefix: Sequence[str] = ()) -> None:
         self.log = log
         self.stopping_since: float | None = None
         #: Exit statuses with which it may obey; one that still starts has nothing to finish, and may just end.
         self.obedient = frozenset({0})
         with log.open("wb") as file:
-            command = [sys.executable, "-m", "worker", "worker"]
+            command = [*prefix, sys.executable, "-m", "worker", "worker"]
             self.process = subprocess.Popen(command, env=dict(environment), stdout=file, stderr=file)
 
     def is_ready(self) -> bool:
