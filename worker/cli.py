@@ -53,7 +53,7 @@ COMMANDS = {
         "worker.commands.model:model",
         "Register checkpoints; run one as a shadow of the active one, compare, promote, roll back.",
     ),
-    "threshold": ("db.commands.threshold:threshold_group", "From which score on a policy flags photos."),
+    "threshold": ("db.commands.threshold:threshold_group", "The score from which a policy flags photos."),
     "policy": ("db.commands.policy:policy", "Policies: names that give photos their threshold."),
     "pause": (
         "db.commands.pause:pause_command",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # NumPy comes with it
     type=click.IntRange(1, 365),
     default=28,
     show_default=True,
-    help="With how many days before them they are compared.",
+    help="How many days before these to compare them with.",
 )
 @json_option
 def model_novelty(*, name: str | None, days: int, reference_days: int, as_json: bool) -> None:

@@ -36,7 +36,7 @@ def reviewer_group() -> None:
 def reviewer_add(*, name: str, role: str, with_password: bool, as_json: bool) -> None:
     """Add a person. Without --password they sign in by `unmask reviewer link` or a trusted proxy.
 
-    Until the first person is added, anybody may give every command. From then on UNMASK_ACTOR must be one of the people
+    Until the first person is added, anybody may run every command. From then on UNMASK_ACTOR must be one of the people
     added: a reviewer or lead to decide cases, a lead to change thresholds, models and people.
     """
     password = _ask_password() if with_password else None

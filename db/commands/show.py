@@ -99,7 +99,7 @@ def account_row(line: AccountLine) -> dict[str, Any]:
 
 
 def forecast_document(forecast: Forecast) -> dict[str, Any]:
-    """A forecast, for programs."""
+    """A forecast as a JSON document."""
     return {
         "photos_a_day": forecast.photos_a_day,
         "flags_a_day": estimate_document(forecast.flags_a_day),

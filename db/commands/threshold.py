@@ -55,7 +55,7 @@ def choice_options(command: Command) -> Command:
             type=click.FloatRange(0, 1, min_open=True, max_open=True),
             default=CONFIDENCE,
             show_default=True,
-            help="With which the true FPR is at most --fpr.",
+            help="The confidence that the true FPR is at most --fpr.",
         ),
         click.option("--reference", help="The reference set of real photos; by default that of the model's card."),
         click.option("--value", type=click.FloatRange(0, 1), help="Flag from this score on (0 real, 1 AI)."),
@@ -71,7 +71,7 @@ def choice_options(command: Command) -> Command:
 
 @click.group("threshold", cls=WholeHelpGroup)
 def threshold_group() -> None:
-    """From which score on a policy flags photos."""
+    """The score from which a policy flags photos."""
 
 
 @threshold_group.command("show")

@@ -27,7 +27,7 @@ class Period:
 
     @property
     def start(self) -> datetime:
-        """Its first moment."""
+        """The first moment of the period, in UTC."""
         return datetime(self.since.year, self.since.month, self.since.day, tzinfo=UTC)
 
     @property

@@ -148,7 +148,7 @@ class QuantisedDetector(Detector):
         return logits
 
     def embed(self, pixels: Tensor) -> Tensor:  # noqa: ARG002
-        """Raise `TrainerError`."""
+        """Raise `TrainerError`: an int8 network gives scores and no embeddings."""
         raise TrainerError("an int8 detector gives no embeddings: name the checkpoint that it was made of")
 
 

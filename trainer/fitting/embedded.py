@@ -38,5 +38,5 @@ class EmbeddedExamples:
         )
 
     def chosen(self, rows: NDArray[np.intp]) -> "EmbeddedExamples":
-        """These rows."""
+        """The examples of these rows, with their embeddings."""
         return EmbeddedExamples([self.examples[row] for row in rows.tolist()], self.embeddings[rows])

@@ -209,7 +209,7 @@ class _Measured:
         return before.model_copy(update=changes)
 
     def quality(self, scores: Scores) -> Quality:
-        """Metrics on split eval."""
+        """The metrics of these scores of split eval, by the card's engines."""
         trained_on = frozenset(self.card_before.data.counts.get("train", {}))
         return measure_quality(self.examples, scores, trained_on, self.options.target_fpr)
 

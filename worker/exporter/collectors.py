@@ -118,7 +118,7 @@ class DriftCollector:
         self._lines: list[DailyDrift] = []
 
     def read(self, session: Session) -> None:
-        """Compare the two; no values when no model is active or it has no scores yet."""
+        """Compare yesterday with the reference; no values when no model is active or it has no scores yet."""
         self._lines = drift_yesterday(session)
 
     def forget(self) -> None:
@@ -193,7 +193,7 @@ class CertificateCollector:
         self._states: list[CertificateState] = []
 
     def read(self, session: Session) -> None:
-        """Read them; no values for thresholds that are not certified."""
+        """Read the states of certificates; no values for thresholds that are not certified."""
         self._states = certificate_states(session)
 
     def forget(self) -> None:
@@ -225,7 +225,7 @@ class NoveltyCollector:
         self._count: int | None = None
 
     def read(self, session: Session) -> None:
-        """Look; no value while nothing has been kept for longer than a week."""
+        """Count the novel clusters; no value while nothing has been kept for longer than a week."""
         from db.quality.novelty import count_novel_clusters
 
         self._count = count_novel_clusters(session)
@@ -248,7 +248,7 @@ class WebhookCollector:
         self._counts: tuple[int, int] | None = None
 
     def read(self, session: Session) -> None:
-        """Count them."""
+        """Count the deliveries that are pending, and those that were given up."""
         self._counts = deliveries.count_undelivered(session)
 
     def forget(self) -> None:

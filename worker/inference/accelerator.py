@@ -45,7 +45,7 @@ class Accelerator(Protocol):
         """Return when the stream's work is done; raises RuntimeError when it failed."""
 
     def forget(self) -> None:
-        """Give memory back that nothing uses any more."""
+        """Return unused memory to the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ class CudaAccelerator:
         return CudaStream(stream, torch.cuda.graph_pool_handle())
 
     def on(self, stream: CudaStream) -> AbstractContextManager[None]:
-        """The stream's context."""
+        """A context in which work goes to this stream."""
         context: AbstractContextManager[None] = torch.cuda.stream(stream.stream)
         return context
 
     def copy(self, target: Tensor, source: Tensor) -> None:
-        """An asynchronous copy."""
+        """Copy without waiting for the end of the copy."""
         target.copy_(source, non_blocking=True)
 
     def record(self, stream: CudaStream, run: Callable[[], None]) -> Callable[[], None]:
@@ -102,5 +102,5 @@ class CudaAccelerator:
         stream.stream.synchronize()
 
     def forget(self) -> None:
-        """Empty torch's cache."""
+        """Return the memory that torch's allocator caches."""
         torch.cuda.empty_cache()

@@ -43,7 +43,7 @@ class LoadBackoff:
         faults.add("model", _what(version_id), why)
 
     def loaded(self, version_id: int, name: str) -> None:
-        """The version serves."""
+        """Note that the version was loaded: its pauses and its fault end."""
         faults.remove("model", _what(version_id))
         if self._failed.pop(version_id, None) is not None:
             log.info("model version %s is loaded again", name)
