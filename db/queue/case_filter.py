@@ -195,4 +195,5 @@ def _decided_by(reviewer: str) -> ColumnElement[bool]:
     """The reviewer has a decision that nobody has undone."""
     undo = aliased(Review)
     mine = select(Review.case_id).where(Review.reviewer == reviewer, Review.decision != "undone")
-    return Case.id.in_(mine.where(~exists(select(undo.id).where(undo.undoes == Review.id))))
+    undone = select(undo.id).where(undo.undoes == Review.id, undo.undoes.is_not(None))  # or all others are read, too
+    return Case.id.in_(mine.where(~exists(undone)))
