@@ -46,7 +46,7 @@ def cases_group() -> None:
 
 def filter_options(command: Callable[..., None]) -> Callable[..., None]:
     """An option for each filter of the queue."""
-    for name in reversed(PARAMETERS):
+    for name in reversed(tuple(PARAMETERS)):
         command = _filter_option(name)(command)
     return command
 

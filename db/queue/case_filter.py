@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 from db.errors import DbError
 from db.file_signals import AI, AI_EDITED, TITLES
 from db.queue import targets
-from db.review.cases import CaseSummary, Order, has_unstable, list_cases
+from db.review.cases import CaseSummary, Order, has_unstable, list_cases, list_few_cases
 from db.schema import CASE_STATES, Appeal, Case, Flag, ModelVersion, Review, Signal, Threshold
 from db.schema.clock import moment
 
@@ -113,6 +113,11 @@ class CaseFilter:
         ]
         return [condition for condition in found if condition is not None]
 
+    def of_state_and_policy(self) -> list[ColumnElement[bool]]:
+        """The conditions of state and policy."""
+        wanted = {"state": self.state, "policy": self.policy}
+        return [getattr(Case, name) == value for name, value in wanted.items() if value is not None]
+
     def _was_appealed(self) -> ColumnElement[bool] | None:
         if self.appealed is None:
             return None
@@ -141,16 +146,15 @@ class CaseFilter:
 def find_cases(session: Session, wanted: CaseFilter, limit: int, after: int | None = None) -> list[CaseSummary]:
     """A page of these cases, after the case ``after``."""
     where = wanted.conditions(session)
+    if wanted.decided_by is not None:
+        where += wanted.of_state_and_policy()
+        return list_few_cases(session, where, limit, order=wanted.order, after=after)
     return list_cases(session, wanted.state, wanted.policy, limit, order=wanted.order, after=after, where=where)
 
 
 def count_cases(session: Session, wanted: CaseFilter) -> int:
     """How many cases these filters find; at most one more than `COUNTED`, so that counting is always quick."""
-    statement = select(Case.id).where(*wanted.conditions(session))
-    if wanted.state is not None:
-        statement = statement.where(Case.state == wanted.state)
-    if wanted.policy is not None:
-        statement = statement.where(Case.policy == wanted.policy)
+    statement = select(Case.id).where(*wanted.conditions(session), *wanted.of_state_and_policy())
     return session.scalar(select(func.count()).select_from(statement.limit(COUNTED + 1).subquery())) or 0
 
 
@@ -195,4 +199,5 @@ def _decided_by(reviewer: str) -> ColumnElement[bool]:
     """The reviewer has a decision that nobody has undone."""
     undo = aliased(Review)
     mine = select(Review.case_id).where(Review.reviewer == reviewer, Review.decision != "undone")
-    return Case.id.in_(mine.where(~exists(select(undo.id).where(undo.undoes == Review.id))))
+    undone = select(undo.id).where(undo.undoes == Review.id, undo.undoes.is_not(None))  # or all others are read, too
+    return Case.id.in_(mine.where(~exists(undone)))

@@ -161,7 +161,23 @@ def list_cases(
     conditions = [*where, *([Case.policy == policy] if policy is not None else [])]
     pages = [_page(session, each, conditions, limit, order, after) for each in ((state,) if state else CASE_STATES)]
     found = sorted((case for page in pages for case in page), key=_rank(order), reverse=order != "age")
-    return _lines(session, found[:limit])
+    return summarise(session, found[:limit])
+
+
+def list_few_cases(
+    session: Session,
+    where: Sequence[ColumnElement[bool]],
+    limit: int,
+    *,
+    order: Order = "age",
+    after: int | None = None,
+) -> list[CaseSummary]:
+    """The same for conditions that find few cases by an index of their own: all of them are found, and then sorted.
+
+    Without the offset PostgreSQL would go through the cases in their order, hoping to find enough of them soon.
+    """
+    found = aliased(Case, select(Case).where(*_after(where, order, after)).offset(0).subquery())
+    return summarise(session, list(session.scalars(select(found).order_by(*sort_key(order, found)).limit(limit))))
 
 
 def has_unstable() -> ColumnElement[bool]:
@@ -169,22 +185,17 @@ def has_unstable() -> ColumnElement[bool]:
     return select(Flag.id).where(Flag.case_id == Case.id, Flag.kind == UNSTABLE).exists()
 
 
-def sort_key(order: Order) -> tuple[UnaryExpression[Any] | InstrumentedAttribute[Any], ...]:
-    """What SQL sorts cases by in this order."""
-    by = _column(order)
-    return (by, Case.id) if order == "age" else (by.desc(), Case.id.desc())
-
-
-def summarise(session: Session, found: Sequence[Case]) -> list[CaseSummary]:
-    """These cases as lines of a list."""
-    return _lines(session, found)
+def sort_key(order: Order, of: type[Case] = Case) -> tuple[UnaryExpression[Any] | InstrumentedAttribute[Any], ...]:
+    """What SQL sorts cases, or an alias of them, by in this order."""
+    by = _column(order, of)
+    return (by, of.id) if order == "age" else (by.desc(), of.id.desc())
 
 
 def search_cases(session: Session, account_prefix: str, limit: int) -> list[CaseSummary]:
     """Cases of accounts whose id starts with this prefix (case-sensitive), by account, newest first."""
     statement = select(Case).where(_begins(session, account_prefix))
     statement = statement.order_by(Case.account_id, Case.id.desc()).limit(limit)
-    return _lines(session, list(session.scalars(statement)))
+    return summarise(session, list(session.scalars(statement)))
 
 
 def _page(
@@ -195,17 +206,22 @@ def _page(
     order: Order,
     after: int | None,
 ) -> list[Case]:
-    statement = select(Case).where(Case.state == state, *conditions)
-    if after is not None:
-        last = aliased(Case)  # compared in SQL: SQLite compares times as text, and formats them differently from Python
-        place = select(getattr(last, _COLUMNS[order])).where(last.id == after).scalar_subquery()
-        here, there = tuple_(_column(order), Case.id), tuple_(place, after)
-        statement = statement.where(here > there if order == "age" else here < there)
+    statement = select(Case).where(*_after([Case.state == state, *conditions], order, after))
     return list(session.scalars(statement.order_by(*sort_key(order)).limit(limit)))
 
 
-def _column(order: Order) -> InstrumentedAttribute[Any]:
-    column: InstrumentedAttribute[Any] = getattr(Case, _COLUMNS[order])
+def _after(conditions: Sequence[ColumnElement[bool]], order: Order, after: int | None) -> Sequence[ColumnElement[bool]]:
+    """The conditions, and that the case comes after this one in this order."""
+    if after is None:
+        return conditions
+    last = aliased(Case)  # compared in SQL: SQLite compares times as text, and formats them differently from Python
+    place = select(getattr(last, _COLUMNS[order])).where(last.id == after).scalar_subquery()
+    here, there = tuple_(_column(order), Case.id), tuple_(place, after)
+    return [*conditions, here > there if order == "age" else here < there]
+
+
+def _column(order: Order, of: type[Case] = Case) -> InstrumentedAttribute[Any]:
+    column: InstrumentedAttribute[Any] = getattr(of, _COLUMNS[order])
     return column
 
 
@@ -213,7 +229,8 @@ def _rank(order: Order) -> Callable[[Case], tuple[Any, int]]:
     return lambda case: (getattr(case, _COLUMNS[order]), case.id)
 
 
-def _lines(session: Session, found: Sequence[Case]) -> list[CaseSummary]:
+def summarise(session: Session, found: Sequence[Case]) -> list[CaseSummary]:
+    """These cases as lines of a list."""
     counts = select(Flag.case_id, func.count()).where(Flag.case_id.in_([case.id for case in found]))
     photos: dict[int, int] = dict(session.execute(counts.group_by(Flag.case_id)).all())
     return [CaseSummary(case, photos.get(case.id, 0), case.highest) for case in found]

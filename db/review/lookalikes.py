@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, cast, func, literal, select
-from sqlalchemy.dialects.postgresql import BIT
+from sqlalchemy.dialects.postgresql import BIT, array
 from sqlalchemy.orm import Session
 
 from db.errors import DbError
@@ -85,16 +85,19 @@ def _near(session: Session, case_id: int, asked: Sequence[bytes], max_bits: int)
 def _near_sql(session: Session, case_id: int, asked: Sequence[bytes], max_bits: int) -> dict[int, tuple[int, int]]:
     """The same in SQL on PostgreSQL: there may be millions of photos, of which few are near.
 
-    Their flags come by index, in a second statement: PostgreSQL cannot know how few they are, and would join all flags.
+    Each stored hash becomes bits once, and not once for each photo that is asked about: `unnest` keeps PostgreSQL from
+    writing the conversion into every comparison. Their flags come by index, in a second statement: PostgreSQL cannot
+    know how few they are, and would join all flags.
     """
 
     def as_bits(text: ColumnElement[str]) -> ColumnElement[Any]:
         return cast(literal("x").concat(text), BIT(8 * HASH_BYTES))
 
-    look = as_bits(func.encode(PerceptualHash.hash, "hex"))
-    each = [func.bit_count(look.op("#")(as_bits(literal(face.hex())))) for face in asked]
+    once = func.unnest(array([as_bits(func.encode(PerceptualHash.hash, "hex"))]))
+    looks = select(PerceptualHash.image_id, once.label("bits")).subquery()
+    each = [func.bit_count(looks.c.bits.op("#")(as_bits(literal(photo.hex())))) for photo in asked]
     least = func.least(*each)
-    near = select(PerceptualHash.image_id, least).where(least <= max_bits).order_by(least).limit(_MOST_NEAR)
+    near = select(looks.c.image_id, least).where(least <= max_bits).order_by(least).limit(_MOST_NEAR)
     bits: dict[str, int] = {image_id: int(found) for image_id, found in session.execute(near)}
     flags = select(Flag.case_id, Flag.image_id, Flag.id).where(Flag.image_id.in_(bits), Flag.case_id != case_id)
     nearest: dict[int, tuple[int, int]] = {}

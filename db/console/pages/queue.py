@@ -74,6 +74,7 @@ def show_queue(page: PageContext) -> Response:
         next_page=_url(_given(page) | {"after": str(found[rows - 1].case.id)}) if len(found) > rows else None,
         wanted=wanted,
         given=_given(page),
+        active=_removals(_given(page)),
         query=urlencode(_given(page)),
         signals=TITLES,
         hides_blind=_hides_blind(page, wanted),
@@ -131,6 +132,11 @@ def lease_next_case(session: Session, page: PageContext, excluding: tuple[int, .
 def _given(page: PageContext) -> dict[str, str]:
     """The filters in the URL."""
     return {name: page.param(name) for name in PARAMETERS if page.param(name)}
+
+
+def _removals(given: dict[str, str]) -> dict[str, str]:
+    """For each filter in use, and an order, the URL without it."""
+    return {name: _url({other: value for other, value in given.items() if other != name}) for name in given}
 
 
 def _all_by_age(page: PageContext) -> dict[str, str]:

@@ -207,6 +207,13 @@ function showError(text) {
   form?.append(note);
 }
 
+// On a narrow screen the pages stand in one line that scrolls: show the name of this one.
+function showOwnPage() {
+  const name = document.querySelector(".top nav [aria-current]");
+  const nav = name?.parentElement;
+  if (nav) nav.scrollLeft = name.offsetLeft - nav.offsetLeft - (nav.clientWidth - name.offsetWidth) / 2;
+}
+
 // A break: counted in this browser alone, from the first page after five idle minutes.
 const IDLE_MS = 5 * 60000;
 function remindOfBreak() {
@@ -227,4 +234,5 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("keydown", remindOfBreak);
 remindOfBreak();
+showOwnPage();
 armButtons();

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.access.actors import DECIDERS
+from db.access.actors import DECIDERS, LEADS
 from db.console.views.flagged_by import FlaggedBy, flagged_by
 from db.console.views.reviewer import hidden_scores
 from db.console.views.thumbnails import Thumbnail, list_thumbnails
@@ -68,6 +68,7 @@ def _why_not(page: PageContext, case: Case, holder: str | None, deciders: Collec
     reasons = {
         "auditors do not decide": page.user.role not in DECIDERS,
         "only an open case can be decided": case.state != "open",
+        "only leads see its photos and decide it": case.restricted is not None and page.user.role not in LEADS,
         "its account was erased": case.account_id is None,
         "you have decided it: another reviewer must": name in deciders,
         f"it is held by {holder}": holder not in (None, name),

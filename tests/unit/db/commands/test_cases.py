@@ -40,6 +40,7 @@ BY_WORK = {
     "--decided-by sam": ["novel"],
     "--decided-by sam --state all": ["edited", "novel"],
     "--decided-by me --state all": ["novel", "old"],
+    "--decided-by kim --state all": [],
     "--state dismissed": ["edited"],
     "--appealed yes": ["novel"],
     "--appealed no": ["old", "silent"],
@@ -87,6 +88,9 @@ def test_cases_are_found_by_who_works_on_them_and_when(
 ) -> None:
     assert said
     case_of = {row["account"]: row["case"] for row in asked(cases_group, "list")}
+    decide(case_of["edited"], "kim", "confirmed")
+    with database.writing() as session:
+        reviews.undo_decisions(session, {case_of["edited"]: session.get_one(Case, case_of["edited"]).version}, "kim")
     decide(case_of["edited"], "sam", "dismissed")
     decide(case_of["old"], "ada", "unsure")
     for reviewer, decision in (("sam", "dismissed"), ("ada", "confirmed")):

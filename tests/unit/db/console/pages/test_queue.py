@@ -175,6 +175,18 @@ def test_filters_lie_in_the_url(sign_in: Open, mixed: dict[int, str], query: str
     assert sorted(mixed[case_id] for case_id in listed(page)) == FILTERS[query]
 
 
+def test_each_filter_in_use_stands_above_the_list_and_can_be_removed(sign_in: Open, mixed: dict[int, str]) -> None:
+    assert mixed
+    page = sign_in("lead").get("/?state=dismissed&decided_by=me&order=age").text
+    removals = re.findall(r'<li><a class="tag" href="([^"]+)"[^>]*>([^:]+): <bdi>([^<]+)</bdi> ×</a>', page)
+    assert [(html.unescape(url), name, value) for url, name, value in removals] == [
+        ("/?order=age&decided_by=me", "State", "closed: real"),
+        ("/?state=dismissed&decided_by=me", "Order", "oldest first"),
+        ("/?state=dismissed&order=age", "Decided by", "me"),
+    ]
+    assert "Filters in use" not in sign_in("lead", "kim").get("/").text
+
+
 @pytest.mark.parametrize("query", ["state=x", "order=x", "appealed=perhaps", "since=yesterday", "due=never"])
 def test_a_filter_that_does_not_exist_is_named_and_not_ignored(sign_in: Open, query: str) -> None:
     answer = sign_in("reviewer").get(f"/?{query}")
@@ -292,13 +304,15 @@ def test_ticked_cases_are_shown_then_decided_together_and_undone_at_once(
 def test_a_batch_is_decided_whole_or_not_at_all_and_says_which_case_stands_in_the_way(
     database: Database, sign_in: Open, open_case: OpenCase
 ) -> None:
-    free, taken, mine = open_case("a"), open_case("b"), open_case("c")
-    pat = sign_in("reviewer", "pat")
+    free, taken, mine, delicate = open_case("a"), open_case("b"), open_case("c"), open_case("d")
+    pat = sign_in("reviewer", "pat", console_rows=10)
     see(database, "pat", free, taken, mine)
     decide(database, mine, "pat", "unsure")
     with database.writing() as session:
         session.execute(update(Case).where(Case.id == taken).values(held_by="sam", held_until=moment(600)))
+        session.execute(update(Case).where(Case.id == delicate).values(restricted="minor"))
     listing = pat.get("/").text
+    assert 'disabled title="only leads see its photos and decide it"' in listing
     assert 'disabled title="it is held by sam"' in listing
     assert 'disabled title="you have decided it: another reviewer must"' in listing
     refused = pat.post("/batch/decide", decision="dismissed", **ticks(free, taken))

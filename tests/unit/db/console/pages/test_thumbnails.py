@@ -66,7 +66,7 @@ def test_a_picture_that_nobody_has_asked_for_is_asked_for_once(
     flag("ada", "a")
     pat = sign_in("reviewer", "pat")
     for _ in range(2):
-        assert 'class="thumb wait" title="A worker is making this picture"' in pat.get("/").text
+        assert 'class="thumb none wait" title="A worker is making this picture"' in pat.get("/").text
     with database.reading() as session:
         assert session.execute(select(Request.kind, Request.image_id)).all() == [("preview", "a")]
 
