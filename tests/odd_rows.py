@@ -1,5 +1,8 @@
 """Rows that an application may leave in ``images``, where a database has no constraints: each kind as SQL."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from sqlalchemy import text
 
@@ -66,21 +69,25 @@ def sql(database: Database, change: str) -> str:
     return change.replace("chr(", "char(") if _is_sqlite(database) else change
 
 
-def change_unchecked(database: Database, image_id: str, change: str) -> None:
+def change_unchecked(database: Database, row_id: str | int, change: str, table: str = "images") -> None:
     """Change a row behind the back of every constraint and trigger, of which some are gone afterwards."""
-    with database.engine.connect() as connection:
-        if _is_sqlite(database):
-            for pragma in ("ignore_check_constraints = ON", "foreign_keys = OFF"):
-                connection.exec_driver_sql(f"PRAGMA {pragma}")
-            connection.exec_driver_sql("DROP TRIGGER IF EXISTS images_update_known_policy")
-        else:
-            found = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conrelid = 'unmask.images'::regclass"
-            for name in connection.scalars(text(found)).all():
-                connection.exec_driver_sql(f"ALTER TABLE unmask.images DROP CONSTRAINT {name}")
-        table = "images" if _is_sqlite(database) else "unmask.images"
-        connection.exec_driver_sql(f"UPDATE {table} SET {change} WHERE id = '{image_id}'")  # noqa: S608 - our own
-        connection.commit()
-        connection.invalidate()
+    if _is_sqlite(database):
+        _change_sqlite(str(database.url.database), row_id, change, table)
+        return
+    kinds = "('c')" if table == "images" else "('c', 'f')"
+    found = f"SELECT conname FROM pg_constraint WHERE contype IN {kinds} AND conrelid = 'unmask.{table}'::regclass"  # noqa: S608 - our own
+    with database.engine.begin() as connection:
+        for name in connection.scalars(text(found)).all():
+            connection.exec_driver_sql(f"ALTER TABLE unmask.{table} DROP CONSTRAINT {name}")
+        connection.exec_driver_sql(f"UPDATE unmask.{table} SET {change} WHERE id = '{row_id}'")  # noqa: S608 - our own
+
+
+def _change_sqlite(path: str, row_id: str | int, change: str, table: str) -> None:
+    """On a connection of its own, which minds no foreign keys."""
+    with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("DROP TRIGGER IF EXISTS images_update_known_policy")
+        connection.execute(f"UPDATE {table} SET {change} WHERE id = '{row_id}'")  # noqa: S608 - our own
 
 
 def _is_sqlite(database: Database) -> bool:

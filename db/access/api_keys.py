@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from db.errors import ConflictError, DbError, NotFoundError
 from db.schema import ApiKey
 from db.schema.clock import moment
-from db.store.ids import check_new_id
+from db.store.ids import check_new_id, look_alike
 
 #: What a key may do with photos: submit them, read their verdicts, delete them.
 SCOPES = ("submit", "read", "delete")
@@ -51,8 +51,10 @@ def add_key(
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise DbError(f"scopes must be among {', '.join(SCOPES)}: {', '.join(unknown) or 'none given'}")
-    if session.scalar(select(ApiKey.id).where(ApiKey.name == name)) is not None:
-        raise ConflictError(f"key {name!r} exists or was revoked: choose another name")
+    other = look_alike(name, session.scalars(select(ApiKey.name)))
+    if other is not None:
+        looks = "" if other == name else f"looks like {other!r}, which "
+        raise ConflictError(f"key {name!r} {looks}exists or was revoked: choose another name")
     key = f"unmask_{secrets.token_urlsafe(_KEY_BYTES)}"
     row = ApiKey(
         name=name,

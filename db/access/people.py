@@ -8,12 +8,14 @@ from db.access.sign_ins import revoke_all
 from db.errors import ConflictError, DbError, NotFoundError
 from db.schema import ID_LENGTH, ROLES, Person
 from db.schema.clock import moment
+from db.store.ids import look_alike
 
 
 def add_person(session: Session, name: str, role: str, password: str | None = None) -> Person:
     """Add a person; without a password they sign in by link or through a trusted proxy.
 
-    Raises `DbError` for an invalid name, role or password, and `ConflictError` for a name that exists.
+    Raises `DbError` for an invalid name, role or password, and `ConflictError` for a name that exists or looks
+    like one.
     """
     if not 1 <= len(name) <= ID_LENGTH:
         raise DbError(f"the name has {len(name)} characters: use 1 to {ID_LENGTH}")
@@ -21,8 +23,9 @@ def add_person(session: Session, name: str, role: str, password: str | None = No
         raise DbError(f"the name {name!r} starts or ends with a space, or has unprintable characters")
     if role not in ROLES:
         raise DbError(f"role {role!r} is not one of {', '.join(ROLES)}")
-    if find_person(session, name) is not None:
-        raise ConflictError(f"{name} already exists")
+    other = look_alike(name, session.scalars(select(Person.name)))
+    if other is not None:  # the log names people, and two of them must agree
+        raise ConflictError(f"{other} already exists" + ("" if other == name else f", and looks like {name}"))
     person = Person(name=name, role=role, password=hash_password(password) if password is not None else None)
     session.add(person)
     session.flush()

@@ -119,7 +119,7 @@ OPERATIONS = (
         {202: _ACCEPTED},
         {JSON: NewUrl},
         (),
-        (400, 404, 408, 409, 413),
+        (400, 404, 408, 409, 413, 415),
     ),
     Operation(
         "DELETE",
@@ -141,7 +141,7 @@ OPERATIONS = (
         {204: Given("The facts are recorded, in place of earlier ones.")},
         {JSON: AccountFactsDocument},
         (),
-        (400, 408, 413),
+        (400, 408, 413, 415),
     ),
     Operation(
         "DELETE",
@@ -179,6 +179,6 @@ OPERATIONS = (
         {204: Given("The photo is not flagged.")},
         {IMAGE: PhotoFields},
         (_MISSING,),
-        (400, 406, 408, 409, 413),
+        (400, 406, 408, 409, 413, 415),
     ),
 )

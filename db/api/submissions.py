@@ -61,8 +61,13 @@ def add_photo(session: Session, submission: Submission) -> str:
         uploads.store_upload(session, image.id, submission.data)
     row = session.get_one(Image, image.id)
     if row.account_id is None:
-        raise ConflictError(f"image {image.id!r} was deleted: submit the photo under another id")
+        raise deleted(image.id)
     return row.state
+
+
+def deleted(image_id: str) -> ConflictError:
+    """The id of a deleted photo cannot be used again."""
+    return ConflictError(f"image {image_id!r} was deleted: submit the photo under another id")
 
 
 def check_policy(session: Session, name: str) -> None:

@@ -10,7 +10,7 @@ from db.errors import ConflictError, DbError, NotFoundError
 from db.models import versions
 from db.policy.attribution import ChangeAuthor
 from db.schema import ModelVersion, Policy
-from db.store.ids import check_new_id
+from db.store.ids import check_new_id, look_alike
 
 #: The largest weight that the database allows.
 MAX_WEIGHT = 1000
@@ -20,8 +20,10 @@ def add_policy(session: Session, name: str, by: ChangeAuthor, weight: int = 1) -
     """Add a policy; raises `ConflictError` when it exists, `IdError` for an invalid name, `DbError` for the weight."""
     if not 1 <= weight <= MAX_WEIGHT:
         raise DbError(f"weight must be 1 to {MAX_WEIGHT}: {weight}")
-    if session.get(Policy, check_new_id("policy", name)) is not None:
-        raise ConflictError(f"policy {name!r} exists already: choose another name")
+    other = look_alike(check_new_id("policy", name), session.scalars(select(Policy.name)))
+    if other is not None:
+        looks = "exists already" if other == name else f"looks like {other!r}, which exists already"
+        raise ConflictError(f"policy {name!r} {looks}: choose another name")
     row = Policy(name=name, weight=weight, created_by=by.author, reason=by.reason)
     session.add(row)
     session.flush()

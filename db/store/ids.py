@@ -1,6 +1,8 @@
 """Ids and other text from outside: what a database can store and a terminal can show."""
 
 import re
+import unicodedata
+from collections.abc import Iterable
 
 from db.errors import IdError
 from db.schema import ID_LENGTH
@@ -35,3 +37,14 @@ def storable(text: str) -> bool:
 def showable(text: str) -> bool:
     """Whether this text has no control characters, such as line ends."""
     return not _UNSHOWABLE.search(text)
+
+
+def look_alike(name: str, known: Iterable[str]) -> str | None:
+    """The known name that people would take for this one: they differ in letter case, or in how Unicode spells them."""
+    folded = _folded(name)
+    return next((other for other in known if _folded(other) == folded), None)
+
+
+def _folded(name: str) -> str:
+    spelt = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(character for character in spelt if unicodedata.category(character) != "Cf").strip()

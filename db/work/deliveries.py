@@ -4,17 +4,26 @@ The transaction that changes a case or an image writes it, by a trigger or by `a
 the platform chose are written.
 """
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, func, literal, select, update
+from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.orm import Session
 
 from db.errors import NotFoundError
 from db.schema import Case, Delivery, Flag, Image, WebhookSwitch
 from db.schema.clock import moment
+from db.schema.soundness import MAX_COUNT
 from db.store.dialect import insert
+from db.store.session import is_transient
+
+log = logging.getLogger(__name__)
+
+#: No pause is as long: what is due later is never due.
+_NEVER_S = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +85,20 @@ def add_scored(session: Session, image_ids: Collection[str]) -> None:
 def lease_deliveries(session: Session, hold_s: float, limit: int) -> list[LeasedDelivery]:
     """Lease due deliveries for ``hold_s``, after which they are due again; none only when none is due.
 
-    Deliveries of an account that was erased meanwhile become "erased" and are not sent.
+    Deliveries of an account that was erased meanwhile become "erased" and are not sent. One whose row is odd is given
+    up, and the others are leased.
     """
+    _give_up_never_due(session)
     due = (
-        select(Delivery)
+        select(Delivery.id)
         .where(Delivery.state == "pending", Delivery.next_attempt_at <= moment())
         .order_by(Delivery.next_attempt_at, Delivery.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     found: list[LeasedDelivery] = []
-    while not found and (rows := session.scalars(due).all()):
-        known = _with_account(session, [row.image_id for row in rows if row.image_id is not None])
-        found = [leased for row in rows if (leased := _lease(session, row, known, hold_s))]
-        session.flush()
+    while not found and (ids := session.scalars(due).all()):
+        found = _lease_sound(session, ids, hold_s)
     return found
 
 
@@ -131,14 +140,50 @@ def list_dead(session: Session) -> list[int]:
     return list(session.scalars(select(Delivery.id).where(Delivery.state == "dead").order_by(Delivery.id)))
 
 
+def _lease_sound(session: Session, ids: Sequence[int], hold_s: float) -> list[LeasedDelivery]:
+    """Lease them together; where one's row is odd, each by itself, and the odd one is given up."""
+    try:
+        with session.begin_nested():
+            return _lease_together(session, ids, hold_s)
+    except DBAPIError as error:
+        if is_transient(error):
+            raise
+        why = type(error.orig).__name__
+    except (NoResultFound, TypeError, ValueError) as error:
+        why = type(error).__name__
+    if len(ids) == 1:
+        log.warning("webhook %d is given up: its row is odd (%s)", ids[0], why)
+        mark_failed(session, ids[0], f"odd row: {why}", None)
+        return []
+    return [leased for one in ids for leased in _lease_sound(session, [one], hold_s)]
+
+
+def _lease_together(session: Session, ids: Sequence[int], hold_s: float) -> list[LeasedDelivery]:
+    statement = select(Delivery).where(Delivery.id.in_(ids)).order_by(Delivery.next_attempt_at, Delivery.id)
+    rows = session.scalars(statement).all()
+    known = _with_account(session, [row.image_id for row in rows if row.image_id is not None])
+    return [leased for row in rows if (leased := _lease(session, row, known, hold_s))]
+
+
 def _lease(session: Session, row: Delivery, known: Collection[str], hold_s: float) -> LeasedDelivery | None:
-    """Lease one of them, or mark it erased; ``known``: the images whose account is not erased."""
+    """Lease one of them, or mark it erased; ``known``: the images whose account is not erased.
+
+    Raises an error that names no value where the row is odd.
+    """
     case = None if row.case_id is None else _changed_case(session, row.case_id, row.version or 0)
     if case is None and row.image_id not in known:
         row.state, row.changed_at = "erased", moment()
         return None
+    if not 0 <= row.attempts < MAX_COUNT:  # pauses grow with it
+        raise ValueError("attempts")
     row.attempts, row.next_attempt_at = row.attempts + 1, moment(hold_s)
     return LeasedDelivery(row.id, row.kind, row.created_at, row.attempts, case, row.image_id)
+
+
+def _give_up_never_due(session: Session) -> None:
+    never = update(Delivery).where(Delivery.state == "pending", Delivery.next_attempt_at > moment(_NEVER_S))
+    dead = {"state": "dead", "reason": "odd row: never due", "next_attempt_at": moment(), "changed_at": moment()}
+    session.execute(never.values(dead).execution_options(synchronize_session=False))
 
 
 def _changed_case(session: Session, case_id: int, version: int) -> ChangedCase | None:

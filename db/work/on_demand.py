@@ -7,11 +7,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, func, literal, select, update
+from sqlalchemy import ColumnElement, String, case, cast, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from db.schema import Flag, Image, PerceptualHash, Preview, Request
 from db.schema.clock import moment
+from db.schema.soundness import MAX_COUNT
 from db.store.dialect import insert
 
 #: The kinds that produce a picture, and which; all kinds that the sweeper sends.
@@ -87,7 +88,9 @@ def lease_hash_requests(session: Session, limit: int, hold_s: float) -> list[Lea
 def lease_requests(session: Session, ids: Collection[int], hold_s: float) -> list[LeasedRequest]:
     """Lease those of these requests that are pending: nobody sends them for ``hold_s``, and the attempt counts."""
     open_ids = list(session.scalars(select(Request.id).where(Request.id.in_(ids), Request.state == "pending")))
-    _change(session, open_ids, next_attempt_at=moment(hold_s), attempts=Request.attempts + 1)
+    # Whoever asks writes the row: a count that cannot grow must not fail the lease of the others.
+    counted = case((Request.attempts.between(0, MAX_COUNT), Request.attempts + 1), else_=MAX_COUNT)
+    _change(session, open_ids, next_attempt_at=moment(hold_s), attempts=counted)
     statement = (
         select(Request.id, Request.kind, Request.image_id, Image.url, Request.attempts, Image.sha256)
         .join(Image, Image.id == Request.image_id)

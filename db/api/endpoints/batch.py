@@ -1,7 +1,9 @@
 """``/v1/images:batch``: one photo on each line, and one result for each line, in their order."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -10,8 +12,9 @@ from db.api.context import Call
 from db.api.documents import BatchLine
 from db.api.http.body import read_body
 from db.api.http.problems import ProblemError, from_error, invalid, too_large
-from db.api.submissions import Submission, add_photo, by_url, check_policy
+from db.api.submissions import Submission, add_photo, by_url, check_policy, deleted
 from db.errors import DatabaseUnavailableError, DbError
+from db.schema import Image
 from db.store.session import is_transient
 from db.work import images
 
@@ -69,11 +72,22 @@ def _add(call: Call, lines: list[Line]) -> list[BatchLine]:
     for lane in {line.photo.image.lane for line in lines if isinstance(line.photo, Submission)}:
         call.api.backlog.check(lane)
     with call.database.writing() as session:
-        return _together(session, lines) or [_alone(session, line) for line in lines]
+        return _store(session, lines)
+
+
+def _store(session: Session, lines: list[Line]) -> list[BatchLine]:
+    """Add all photos with one statement. Where one is refused, halve the lines: it costs the others little time."""
+    found = _together(session, lines)
+    if found is not None:
+        return found
+    if len(lines) == 1:
+        return [_alone(session, lines[0])]
+    half = len(lines) // 2
+    return _store(session, lines[:half]) + _store(session, lines[half:])
 
 
 def _together(session: Session, lines: list[Line]) -> list[BatchLine] | None:
-    """Add all photos with one statement. None, with nothing added, when one is refused or known already."""
+    """Add all photos with one statement. None, with nothing added, when one is refused."""
     photos = [line.photo.image for line in lines if isinstance(line.photo, Submission)]
     try:
         with session.begin_nested():
@@ -88,9 +102,14 @@ def _together(session: Session, lines: list[Line]) -> list[BatchLine] | None:
         if is_transient(error):
             raise
         return None
-    if len(added) < len({photo.id for photo in photos}):
-        return None  # the others are known, and each has a state
-    return [_result(line, "pending") for line in lines]
+    states = _states(session, {photo.id for photo in photos} - added)
+    return [_result(line, states) for line in lines]
+
+
+def _states(session: Session, known: Collection[str]) -> dict[str, str | None]:
+    """The states of photos that were known already; None: it was deleted."""
+    found = session.execute(select(Image.id, Image.state, Image.account_id).where(Image.id.in_(known))) if known else ()
+    return {image_id: state if account_id is not None else None for image_id, state, account_id in found}
 
 
 def _alone(session: Session, line: Line) -> BatchLine:
@@ -98,7 +117,7 @@ def _alone(session: Session, line: Line) -> BatchLine:
         return _refused(line, line.photo)
     try:
         with session.begin_nested():
-            return _result(line, add_photo(session, line.photo))
+            return _accepted(line, line.photo, add_photo(session, line.photo))
     except DatabaseUnavailableError:
         raise
     except DbError as error:
@@ -109,12 +128,18 @@ def _alone(session: Session, line: Line) -> BatchLine:
         return _refused(line, invalid("the database refuses the photo", "refused"))
 
 
-def _result(line: Line, state: str) -> BatchLine:
+def _result(line: Line, states: Mapping[str, str | None]) -> BatchLine:
+    """``states``: of the photos that were known; the others were added."""
     if isinstance(line.photo, ProblemError):
         return _refused(line, line.photo)
-    return BatchLine.model_validate(
-        {"line": line.number, "status": 202, "image_id": line.photo.image.id, "state": state}
-    )
+    state = states.get(line.photo.image.id, "pending")
+    if state is None:
+        return _refused(line, from_error(deleted(line.photo.image.id)))
+    return _accepted(line, line.photo, state)
+
+
+def _accepted(line: Line, photo: Submission, state: str) -> BatchLine:
+    return BatchLine.model_validate({"line": line.number, "status": 202, "image_id": photo.image.id, "state": state})
 
 
 def _refused(line: Line, problem: ProblemError) -> BatchLine:

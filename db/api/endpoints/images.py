@@ -11,7 +11,7 @@ from starlette.responses import Response
 from db.access import audit
 from db.api.context import Call
 from db.api.documents import Accepted, NewUrl, VerdictDocument
-from db.api.http.body import read_body, read_photo_form
+from db.api.http.body import once, read_body, read_photo_form
 from db.api.http.problems import ProblemError, invalid
 from db.api.sources import check_url
 from db.api.submissions import Submission, add_photo, by_bytes, by_url, visible
@@ -127,7 +127,9 @@ async def _submission(call: Call) -> Submission:
         form = await read_photo_form(call.request, call.held, limit)
         return by_bytes(call, form.photo, form.fields)
     if kind.startswith("image/") or kind == "application/octet-stream":
-        return by_bytes(call, await read_body(call.request, call.held, limit), dict(call.request.query_params))
+        return by_bytes(
+            call, await read_body(call.request, call.held, limit), once(call.request.query_params.multi_items())
+        )
     detail = f"the content type is {kind[:80] or 'none'!r}: send application/json, multipart/form-data or image/*"
     raise ProblemError(415, "content_type", detail)
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from db.api.context import Call
 from db.api.endpoints.images import PHOTO_LIMIT, add_submission, finished
-from db.api.http.body import read_body
+from db.api.http.body import once, read_body
 from db.api.http.problems import ProblemError, invalid
 from db.api.submissions import by_bytes
 from db.policy.verdicts import PhotoVerdict
@@ -26,7 +26,7 @@ async def validate(call: Call) -> Response:
 
     ``?missing=accept`` keeps a photo without a verdict, too.
     """
-    query = call.request.query_params
+    query = once(call.request.query_params.multi_items())
     missing = query.get("missing", "refuse")
     if missing not in _MISSING:
         raise invalid(f"missing must be one of {', '.join(_MISSING)}: {missing[:80]!a}")

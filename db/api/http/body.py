@@ -1,11 +1,11 @@
 """Reading request bodies: chunk by chunk, and no further than their limits."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -90,15 +90,30 @@ async def read_photo_form(request: Request, held: Held, limit: BodyLimit) -> For
         raise invalid(f"the body is not a form: {error.message}") from error
     except (KeyError, ValueError) as error:
         raise invalid("the body is not a form: its parts cannot be read") from error
+    try:
+        return await _form(form, limit)
+    finally:
+        await form.close()
+
+
+async def _form(form: FormData, limit: BodyLimit) -> Form:
     photo = form.get("photo")
     if not isinstance(photo, UploadFile):
         raise _no_file(photo, form.get("url"))
-    fields = {name: value for name, value in form.items() if isinstance(value, str)}
     data = await photo.read()
-    await form.close()
     if len(data) > limit.max_bytes:
         raise too_large("the photo", limit.name, limit.max_bytes)
-    return Form(data, fields)
+    return Form(data, once((name, value) for name, value in form.multi_items() if isinstance(value, str)))
+
+
+def once(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The fields of a form or query; raises `ProblemError` 422 for one that is given twice: it would be a guess."""
+    fields: dict[str, str] = {}
+    for name, value in given:
+        if name in fields:
+            raise invalid(f"the field {name[:80]!a} is given twice: send it once")
+        fields[name] = value
+    return fields
 
 
 def _no_file(photo: str | None, url: object) -> ProblemError:
@@ -110,6 +125,7 @@ def _no_file(photo: str | None, url: object) -> ProblemError:
 
 
 async def _bounded(request: Request, held: Held, limit: BodyLimit) -> AsyncGenerator[bytes]:
+    _check_coding(request.headers.get("content-encoding", ""))
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit.max_bytes:
         raise too_large("the body", limit.name, limit.max_bytes)
@@ -120,6 +136,13 @@ async def _bounded(request: Request, held: Held, limit: BodyLimit) -> AsyncGener
             raise too_large("the body", limit.name, limit.max_bytes)
         held.add(len(chunk))
         yield chunk
+
+
+def _check_coding(coding: str) -> None:
+    """Raises `ProblemError` 415 for a packed body: it would be stored as it is, and fail as a photo later."""
+    if coding.strip().lower() not in ("", "identity"):
+        detail = f"the body's Content-Encoding is {coding[:80]!a}: send it as it is"
+        raise ProblemError(415, "content_encoding", detail, headers={"Accept-Encoding": "identity"})
 
 
 async def _timed(request: Request, timeout_s: float) -> AsyncGenerator[bytes]:

@@ -35,8 +35,10 @@ class Edge:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, send)
-        if self._in_hand >= self._max_requests:
-            await self._refuse(scope, receive, answer)
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal.response(answer.request_id)(scope, receive, answer.send)
+            answer.log()
             return
         self._in_hand += 1
         try:
@@ -52,11 +54,15 @@ class Edge:
             self._in_hand -= 1
             answer.log()
 
-    async def _refuse(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        detail = f"the server handles {self._max_requests} requests already: try again"
-        problem = busy(detail, "UNMASK_API_MAX_REQUESTS", self._max_requests, 1)
-        await problem.response(answer.request_id)(scope, receive, answer.send)
-        answer.log()
+    def _refusal(self, scope: Scope) -> ProblemError | None:
+        headers = Headers(scope=scope)
+        if "content-length" in headers and "transfer-encoding" in headers:  # a proxy may read another end of the body
+            detail = "the request has both Content-Length and Transfer-Encoding: send one of them"
+            return ProblemError(400, "framing", detail, headers={"Connection": "close"})  # as RFC 9112 demands
+        if self._in_hand >= self._max_requests:
+            detail = f"the server handles {self._max_requests} requests already: try again"
+            return busy(detail, "UNMASK_API_MAX_REQUESTS", self._max_requests, 1)
+        return None
 
 
 class _Answer:

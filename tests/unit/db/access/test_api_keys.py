@@ -40,6 +40,8 @@ def test_a_revoked_key_finds_nobody_and_its_name_is_not_given_again(database: Da
         assert api_keys.find(session, key) is None
     with pytest.raises(ConflictError, match="key 'app' exists or was revoked"):
         add(database)
+    with pytest.raises(ConflictError, match="key 'APP' looks like 'app', which exists or was revoked"):
+        add(database, "APP")
 
 
 def test_wrong_scopes_names_and_policies_are_refused(database: Database) -> None:

@@ -26,6 +26,11 @@ def test_a_policy_is_added_once(database: Database) -> None:
         policies.add_policy(session, "default", ADA)
 
 
+def test_a_policy_that_looks_like_another_is_refused_by_name(database: Database) -> None:
+    with pytest.raises(ConflictError, match="'Default' looks like 'default'"), database.writing() as session:
+        policies.add_policy(session, "Default", ADA)
+
+
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 129])
 def test_a_name_that_is_no_id_is_refused(database: Database, name: str) -> None:
     with pytest.raises(IdError, match="policy must be"), database.writing() as session:

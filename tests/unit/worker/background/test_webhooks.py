@@ -2,12 +2,8 @@
 
 import json
 import threading
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, get_args
 
 import pytest
@@ -18,107 +14,24 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from db.api.endpoints.images import verdict_document
 from db.commands.webhook import webhook
 from db.errors import NotFoundError, SettingsError
-from db.models import versions
-from db.policy import scores, thresholds
-from db.policy.scores import Provenance, Scored
 from db.policy.verdicts import VerdictReader
 from db.schema import EVENT_KINDS, Case, Delivery
 from db.schema.clock import moment
 from db.store.session import Database
 from db.work import deliveries, images
 from db.work.images import Failure, NewImage
+from tests.unit.worker.background.platform import SECRET, Platform, begun, flag
 from worker.background.events import EVENTS, WHEN
 from worker.background.webhooks import WebhookDispatcher, backoff_s, signed_headers
 from worker.core.settings import WebhookSettings
 
 NONE_YET = "no deliveries of case.confirmed, case.dismissed, case.opened, case.reopened, case.withdrawn\n"
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the scheme's own example
-
-
-class Platform(ThreadingHTTPServer):
-    """Takes what it is told, and answers with the next of ``answers``; with 200 when there is none."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.heard: list[tuple[dict[str, str], bytes]] = []
-        self.answers: list[int] = []
-        self.location = "/elsewhere"
-        self.trickles_s = 0.0
-        self.meeting: threading.Barrier | None = None
-
-    def answer(self) -> int:
-        """The next, whichever thread asks."""
-        try:
-            return self.answers.pop(0)
-        except IndexError:
-            return 200
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        platform = self.server
-        assert isinstance(platform, Platform)
-        platform.heard.append((dict(self.headers), self.rfile.read(int(self.headers["content-length"]))))
-        if platform.meeting is not None:
-            platform.meeting.wait()
-        self.send_response(platform.answer())
-        self.send_header("Location", platform.location)
-        self.flush_headers()
-        self._trickle(platform.trickles_s)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def _trickle(self, seconds: float) -> None:
-        """A header, a byte now and then; whoever asked may be gone."""
-        with suppress(OSError):
-            self.wfile.write(b"X-Slow: " if seconds else b"")
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                self.wfile.write(b"x")
-                time.sleep(0.1)
-            self.wfile.write(b"\r\n" if seconds else b"")
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def platform() -> Iterator[Platform]:
-    with Platform() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def courier(database: Database, platform: Platform) -> WebhookDispatcher:
     """One that has begun: what happens to cases from here on is told."""
     return begun(database, platform)
-
-
-def begun(database: Database, platform: Platform, **more: str) -> WebhookDispatcher:
-    settings = {
-        "UNMASK_WEBHOOK_URL": f"http://127.0.0.1:{platform.server_port}/hook?key=abc",
-        "UNMASK_WEBHOOK_SECRET": SECRET,
-        "UNMASK_WEBHOOK_MAX_ATTEMPTS": "2",
-    }
-    courier = WebhookDispatcher(database, "me", WebhookSettings.load(settings | more))
-    courier.listen()
-    assert courier.step() is False
-    return courier
-
-
-def flag(database: Database, *ids: str, reals: Sequence[float] = ()) -> None:
-    """Photos of Ada's, flagged by a model whose card has these scores of real photos."""
-    card = {"reference": {"name": "reals", "scores": list(reals)}} if reals else {}
-    with database.writing() as session:
-        version = versions.register(session, "m", "1" * 64, "unmask-1", card)
-        thresholds.set_value(session, version.id, "default", 0.5, "pat", "")
-        images.add_images(session, [NewImage(image_id, "ada", "a.jpg") for image_id in ids or ("a",)], -60)
-        batch = [Scored(image_id, "default", 0.9, "f" * 64, 1000, 640, 480) for image_id in ids or ("a",)]
-        scores.record(session, batch, Provenance(version.id, "eager-fp32", "cpu"))
 
 
 def fail(database: Database, image_id: str) -> None:

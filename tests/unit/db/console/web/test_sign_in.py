@@ -302,6 +302,8 @@ def test_nobody_is_there_twice_or_in_an_unknown_role(session: Session) -> None:
     people.add_person(session, "ada", "lead")
     with pytest.raises(ConflictError, match="ada already exists"):
         people.add_person(session, "ada", "auditor")
+    with pytest.raises(ConflictError, match="ada already exists, and looks like Ada"):
+        people.add_person(session, "Ada", "reviewer")
     with pytest.raises(DbError, match="role 'king' is not one of reviewer, lead, auditor"):
         people.add_person(session, "eve", "king")
 
