@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -258,3 +259,26 @@ def other_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFac
     path = tmp_path_factory.mktemp("other") / "checkpoint.safetensors"
     save(detector, card.model_copy(update={"name": "other"}), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def fused_checkpoint(tiny_checkpoint: Path, other_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both of them as the two keys of one, whose card has four reals."""
+    import torch
+
+    from trainer.detector.card import FusionCard, KeyCard, Reference
+    from trainer.detector.checkpoint import file_sha256, load, save_fused
+    from trainer.detector.fusion import FusedDetector
+
+    folder = tmp_path_factory.mktemp("fused")
+    files = {file_sha256(path): path for path in (tiny_checkpoint, other_checkpoint)}
+    for sha256, path in files.items():
+        shutil.copy(path, folder / f"{sha256}.safetensors")
+    (first, card), (second, told) = load(tiny_checkpoint), load(other_checkpoint)
+    keys = [KeyCard(name=each.name, sha256=sha256) for each, sha256 in zip((card, told), files, strict=True)]
+    fusion = FusionCard(keys=(keys[0], keys[1]), references=((0.0, 0.0, 0.0, 0.001), (0.0, 1.0, 1.0, 1.0)))
+    reference = Reference(name="eval reals", scores=(0.0, 0.0, 0.0, 0.0))
+    changes = {"name": "both", "fusion": fusion, "reference": reference}
+    detector = FusedDetector(first, second, torch.tensor([[-1.0, 1.0], [-1.5, 0.5]]))
+    save_fused(detector, card.model_copy(update=changes), folder / "both.safetensors")
+    return folder / "both.safetensors"

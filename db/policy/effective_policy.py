@@ -1,6 +1,6 @@
 """What applies while a batch is scored and recorded: the active version, thresholds, bands, flagging and webhooks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import and_, exists, func, select
@@ -44,6 +44,18 @@ def effective_policy(session: Session) -> EffectivePolicy:
     thresholds = {row.policy: row for _, row, *_ in rows if row is not None}
     version_id, _, flagging_paused, scores_told = rows[0]
     return EffectivePolicy(version_id, thresholds, bool(flagging_paused), bool(scores_told))
+
+
+def reference_in_effect(session: Session) -> Callable[[str], str | None]:
+    """For a policy's name, the reference by which its threshold for the active model was chosen; None without one.
+
+    It reads thresholds and model versions alone, as the login of the HTTP door may.
+    """
+    newest = select(func.max(Threshold.id)).group_by(Threshold.policy, Threshold.version_id)
+    rows = select(Threshold.policy, Threshold.reference).join(ModelVersion, ModelVersion.id == Threshold.version_id)
+    rows = rows.where(ModelVersion.state == "active", Threshold.id.in_(newest))
+    found: dict[str, str | None] = dict(session.execute(rows).all())
+    return lambda policy: found[policy] if policy in found else found.get(DEFAULT)
 
 
 def bands_in_force(session: Session, version_id: int) -> dict[str, ScoreBand]:

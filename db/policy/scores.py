@@ -12,7 +12,7 @@ from sqlalchemy import ColumnClause, Integer, String, column, update
 from sqlalchemy.orm import Session
 
 from db.file_signals import FileSignal
-from db.models import projections
+from db.models import key_scores, projections
 from db.models.projections import KeptProjection
 from db.policy import signal_actions
 from db.policy.coverage import noting_policies
@@ -61,6 +61,8 @@ class Scored:
     #: Its embedding's projection, empty where none may be kept; and why it is kept if it is not flagged, if it is.
     projection: EmbeddingBytes = field(default=b"", repr=False)
     kept_as: str | None = None
+    #: The scores of the detectors that the version is made of; empty where it is one.
+    keys: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ def record(
     flagged = set() if now.flagging_paused else raise_flags(session, _new_flags(session, ordered, judged, new, now))
     _keep_looks(session, ordered, flagged)
     _keep_projections(session, ordered, flagged, made_by)
+    keys = {item.image_id: item.keys for item in ordered if item.keys and item.image_id in flagged}
+    key_scores.record_key_scores(session, keys, made_by.version_id)
     uploads.forget_unflagged(session, [item.image_id for item in ordered if item.uploaded and item.image_id in active])
     return [item.image_id for item in ordered if (item.image_id, made_by.version_id) in new]
 

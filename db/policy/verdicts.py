@@ -3,7 +3,7 @@
 A photo without a score has no verdict, which does not mean that it is real.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from db.models.score_odds import OddsReader
+from db.models.score_odds import OddsReader, ScoreOdds
 from db.policy import signal_actions
-from db.policy.effective_policy import EffectivePolicy, effective_policy
+from db.policy.effective_policy import reference_in_effect
 from db.schema import Image, Result
 
 
@@ -73,37 +73,35 @@ class VerdictReader:
         statement = select(Result, Image.policy).join(Image, Image.id == Result.c.image_id)
         rows = session.execute(statement.where(Result.c.image_id.in_(image_ids))).all()
         signals = signal_actions.acting_signals(session, [row.image_id for row in rows])
-        scored = any(row.score is not None for row in rows)
-        now = effective_policy(session) if scored else EffectivePolicy(-1, {}, flagging_paused=False)
-        return {row.image_id: self._outcome(session, row, now, signals.get(row.image_id, [])) for row in rows}
+        rarity = self._rarities(session, rows)
+        return {row.image_id: _outcome(row, rarity.get(row.image_id), signals.get(row.image_id, [])) for row in rows}
 
-    def _outcome(
-        self, session: Session, row: Row[Any], now: EffectivePolicy, signals: list[dict[str, Any]]
-    ) -> Outcome:
-        verdict = PhotoVerdict(
-            image_id=row.image_id,
-            state=row.state,
-            score=row.score,
-            flagged=row.flagged,
-            threshold=row.threshold,
-            model=row.model,
-            reason=row.reason,
-            flagged_by=row.flagged_by,
-            evidence=row.evidence,
-            verdict=row.verdict,
-            score_low=row.score_low,
-            score_high=row.score_high,
-            signals=signals,
-            **self._rarity(session, row, now),
-        )
-        return Outcome(verdict, row.account_id, row.scored_at, row.case_state)
+    def _rarities(self, session: Session, rows: Sequence[Row[Any]]) -> dict[str, ScoreOdds | None]:
+        """How rare each score is among the real photos by which the policy's threshold was chosen."""
+        scored = [row for row in rows if row.model is not None and row.score is not None]
+        if not scored:
+            return {}
+        reference = reference_in_effect(session)
+        return {row.image_id: self._odds.find(session, row.model, reference(row.policy), row.score) for row in scored}
 
-    def _rarity(self, session: Session, row: Row[Any], now: EffectivePolicy) -> dict[str, Any]:
-        """How rare the score is among the real photos by which the policy's threshold was chosen."""
-        odds = None
-        if row.model is not None and row.score is not None:
-            threshold = now.threshold(row.policy)
-            odds = self._odds.find(session, row.model, threshold.reference if threshold else None, row.score)
-        if odds is None:
-            return {"one_in": None}
-        return {"one_in": odds.one_in, "one_in_at_least": odds.one_in_at_least, "reference": odds.reference}
+
+def _outcome(row: Row[Any], odds: ScoreOdds | None, signals: list[dict[str, Any]]) -> Outcome:
+    verdict = PhotoVerdict(
+        image_id=row.image_id,
+        state=row.state,
+        score=row.score,
+        flagged=row.flagged,
+        threshold=row.threshold,
+        one_in=odds.one_in if odds is not None else None,
+        model=row.model,
+        reason=row.reason,
+        flagged_by=row.flagged_by,
+        evidence=row.evidence,
+        verdict=row.verdict,
+        score_low=row.score_low,
+        score_high=row.score_high,
+        one_in_at_least=odds.one_in_at_least if odds is not None else None,
+        reference=odds.reference if odds is not None else None,
+        signals=signals,
+    )
+    return Outcome(verdict, row.account_id, row.scored_at, row.case_state)

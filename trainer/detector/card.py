@@ -148,6 +148,8 @@ class FusionCard(CardPart):
 
     rule: Literal["minimum"] = "minimum"
     keys: tuple[KeyCard, KeyCard]
+    #: Each detector's own ascending scores of the reference's photos; None in cards of older releases.
+    references: tuple[SortedScores, SortedScores] | None = None
 
 
 class QuantisedCard(CardPart):

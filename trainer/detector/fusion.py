@@ -51,8 +51,16 @@ class FusedDetector(Detector):
 
     def logits_and_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 512, 512, 3) uint8 RGB → (B,) logits of the fused score, and the first detector's (B, D) features."""
+        logits, features, _ = self.key_readings(pixels)
+        return logits, features
+
+    keys = KEYS
+
+    def key_readings(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The fused logits, the first detector's features, and the (2, B) logits of both."""
         logits, features = super().logits_and_features(pixels)
-        return fuse(torch.stack([logits, self.second(pixels)]), self.scales), features
+        both = torch.stack([logits, self.second(pixels)])
+        return fuse(both, self.scales), features, both
 
 
 def fuse(logits: Tensor, scales: Tensor) -> Tensor:

@@ -111,6 +111,14 @@ class Detector(nn.Module):
         logits: Tensor = self.head(self.embed(pixels))
         return logits.squeeze(1)
 
+    #: How many detectors it is made of, whose own logits `key_readings` gives: 0 where it is one.
+    keys = 0
+
+    def key_readings(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `logits_and_features`, and the (`keys`, B) logits of the detectors that it is made of."""
+        logits, features = self.logits_and_features(pixels)
+        return logits, features, logits.new_empty((0, len(logits)))
+
     def logits_and_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 512, 512, 3) uint8 RGB → (B,) logits, and the (B, D) standardised embeddings that they are made of."""
         embedding = self.embed(pixels)

@@ -26,7 +26,8 @@ from trainer.detector.projection import Projection
 from trainer.errors import CheckpointError, TrainerError
 from trainer.pixels.preprocess import SIZE, Pixels
 
-#: Numbers that come out for one picture: its score, then its projection.
+#: Numbers that come out for one picture: its score, then its projection; of a detector that is made of two, then the
+#: scores of both.
 COLUMNS = 1 + projection.SIZE
 #: How far an int8 network's scores of the known pictures may be from those where it was made: CPUs with other
 #: instructions round otherwise.
@@ -44,17 +45,21 @@ def openvino_module() -> Any:
 
 
 class ScoringNetwork(nn.Module):
-    """(B, 512, 512, 3) uint8 → (B, `COLUMNS`). The projection takes under a thousandth of the pass."""
+    """(B, 512, 512, 3) uint8 → (B, ``columns``). The projection takes under a thousandth of the pass."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
+        self.columns = COLUMNS + detector.keys
         self.projection = Projection(len(detector.head.scaling.mean)).to(detector.mean.device)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Scores and projections of a batch, in 32 bits."""
-        logits, features = self.detector.logits_and_features(pixels)
-        return torch.cat([torch.sigmoid(logits.float())[:, None], self.projection(features).float()], dim=1)
+        logits, features, keys = self.detector.key_readings(pixels)
+        columns = [torch.sigmoid(logits.float())[:, None], self.projection(features).float()]
+        if self.detector.keys:
+            columns.append(torch.sigmoid(keys.float()).T)
+        return torch.cat(columns, dim=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,9 +137,13 @@ class _Fusion:
             "quality": self._quality(self._fused, options),
             "reference": reference_scores("eval reals", self._examples, self._fused),
             "findings": None,
-            "fusion": FusionCard(keys=(first, second)),
+            "fusion": FusionCard(keys=(first, second), references=(self._reals_of(0), self._reals_of(1))),
         }
         return self._keys[0].card.model_copy(update=changes)
+
+    def _reals_of(self, key: int) -> tuple[float, ...]:
+        """A key's own scores of the real photos, ascending."""
+        return reference_scores("eval reals", self._examples, np.asarray(self._scores[key])).scores
 
     def qualities(self, options: FusionOptions) -> dict[str, Quality]:
         """Each key alone, then the rule, at the same rate on the same pictures."""

@@ -13,7 +13,7 @@ _OIDC = "db.console.oidc.settings:OidcSettings"
 #: By the first word of a command; those of the trainer read none. `tests/unit/worker/core` compares it with the code.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "score": (_MODEL,),
-    "inspect": ("worker.core.settings:ProvenanceSettings",),
+    "inspect": ("worker.core.settings:ProvenanceSettings", _DATABASE, _MODEL),
     "enqueue": (_DATABASE,),
     "worker": (_WORKER, _PSEUDONYMS),
     "status": (_DATABASE, "worker.core.settings:BrokerSettings", _HEALTH),

@@ -47,17 +47,19 @@ class GraphEngine:
     """Runs a network on an accelerator, in batches of at most ``largest`` pictures, two of them at a time.
 
     Safe for `LANES` threads at once. Raises `torch.OutOfMemoryError` when the device cannot hold the buffers; see
-    `fitting_engine`.
+    `fitting_engine`. ``columns``: numbers that the network gives for a picture.
     """
 
     in_flight = LANES
 
-    def __init__(self, network: Network, accelerator: Accelerator, largest: int, name: str) -> None:
+    def __init__(
+        self, network: Network, accelerator: Accelerator, largest: int, name: str, columns: int = COLUMNS
+    ) -> None:
         self.name = name
         self.largest = largest
         self._free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
         for _ in range(LANES):
-            self._free.put(_Lane(network, accelerator, largest))
+            self._free.put(_Lane(network, accelerator, largest, columns))
 
     def outputs(self, batch: Sequence[Pixels]) -> NDArray[np.float32]:
         """(n, `COLUMNS`) of n (512, 512, 3) uint8 pictures; more than ``largest`` are scored in turn."""
@@ -73,14 +75,16 @@ class GraphEngine:
         return self.outputs(batch)[:, 0]
 
 
-def fitting_engine(network: Network, accelerator: Accelerator, largest: int, name: str) -> GraphEngine:
+def fitting_engine(
+    network: Network, accelerator: Accelerator, largest: int, name: str, columns: int = COLUMNS
+) -> GraphEngine:
     """An engine for the largest batches that fit the device's memory: ``largest``, halved as often as necessary.
 
     Raises `torch.OutOfMemoryError` when not even one picture fits.
     """
     while True:
         try:
-            return GraphEngine(network, accelerator, largest, name)
+            return GraphEngine(network, accelerator, largest, name, columns)
         except torch.OutOfMemoryError:
             if largest == 1:
                 raise
@@ -96,14 +100,14 @@ def batch_sizes(largest: int) -> list[int]:
 class _Lane:
     """Buffers, a stream and graphs for one batch at a time."""
 
-    def __init__(self, network: Network, accelerator: Accelerator, largest: int) -> None:
+    def __init__(self, network: Network, accelerator: Accelerator, largest: int, columns: int) -> None:
         shape = (largest, SIZE, SIZE, 3)
         self._accelerator = accelerator
         self._stream = accelerator.new_stream()
         self._staged = accelerator.host_buffer(shape, torch.uint8)
-        self._found = accelerator.host_buffer((largest, COLUMNS), torch.float32)
+        self._found = accelerator.host_buffer((largest, columns), torch.float32)
         self._pixels = accelerator.device_buffer(shape, torch.uint8)
-        self._outputs = accelerator.device_buffer((largest, COLUMNS), torch.float32)
+        self._outputs = accelerator.device_buffer((largest, columns), torch.float32)
         with torch.inference_mode():
             self._graphs = {size: self._graph(network, size) for size in reversed(batch_sizes(largest))}
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from trainer.detector import embedding, model, projection, scoring_network
+from trainer.detector import embedding, fusion, model, projection, scoring_network
 from trainer.detector.safetensors_header import HeaderError, read_header
 from trainer.detector.scoring_network import NetworkFiles
 from trainer.files import atomic_write
@@ -81,7 +81,7 @@ class NetworkCache:
 def made_by() -> str:
     """The releases and the code that a network comes from."""
     code = hashlib.sha256()
-    for module in (embedding, model, projection, scoring_network):
+    for module in (embedding, fusion, model, projection, scoring_network):
         code.update(Path(str(module.__file__)).read_bytes())
     releases = {name: version(name) for name in ("openvino", "timm", "torch")}
     return json.dumps(releases | {"code": code.hexdigest()}, sort_keys=True)

@@ -13,6 +13,7 @@ from trainer.detector.card import Card
 from trainer.detector.checkpoint import load
 from trainer.detector.model import Detector
 from trainer.detector.projection import levels_of
+from trainer.detector.scoring_network import COLUMNS
 from trainer.pixels.known_pictures import known_pictures
 from trainer.pixels.preprocess import Picture, Pixels
 from worker.core.errors import OutOfDomainError, ScoringError, UsageError
@@ -27,10 +28,14 @@ _TOLERANCE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A picture's score, 0 real to 1 AI-generated, and its embedding's projection (`trainer.detector.projection`)."""
+    """A picture's score, 0 real to 1 AI-generated, and its embedding's projection (`trainer.detector.projection`).
+
+    ``keys``: the scores of the two detectors of a checkpoint that needs both; empty for others.
+    """
 
     score: float
     projection: bytes
+    keys: tuple[float, ...] = ()
 
 
 class Scorer:
@@ -80,8 +85,12 @@ class Scorer:
         outputs = self._engine.outputs(batch)
         if not bool(np.isfinite(outputs[:, 0]).all()):
             raise ScoringError(f"model {self.card.name} gave a score that is not a number, on {self.device}")
-        kept = levels_of(outputs[:, 1:])
-        return [Reading(float(score), row.tobytes()) for score, row in zip(outputs[:, 0], kept, strict=True)]
+        kept = levels_of(outputs[:, 1:COLUMNS])
+        keys = outputs[:, COLUMNS:].tolist()
+        return [
+            Reading(float(score), row.tobytes(), tuple(each))
+            for score, row, each in zip(outputs[:, 0], kept, keys, strict=True)
+        ]
 
     def score(self, batch: Sequence[Pixels]) -> list[float]:
         """The scores alone; raises as `read` does."""

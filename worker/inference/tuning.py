@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.detector.model import Detector
+from trainer.detector.scoring_network import COLUMNS
 from trainer.files import atomic_write
 from trainer.pixels.known_pictures import known_pictures
 from trainer.pixels.preprocess import Pixels
@@ -88,13 +89,15 @@ class _SelfTest:
     def __init__(self, detector: Detector, accelerator: Accelerator, thresholds: Sequence[float]) -> None:
         self._detector, self._accelerator, self._thresholds = detector, accelerator, thresholds
         self._pictures = known_pictures()
-        exact = fitting_engine(network_of(detector, "fp32"), accelerator, len(self._pictures), "exact")
+        self._columns = COLUMNS + detector.keys
+        network = network_of(detector, "fp32")
+        exact = fitting_engine(network, accelerator, len(self._pictures), "exact", self._columns)
         self._expected = exact.scores(self._pictures)
 
     def engine(self, plan: Plan) -> GraphEngine:
         """The plan's engine, in smaller batches than planned where the memory is short."""
         network = network_of(self._detector, plan.precision, compiled=plan.compiled)
-        return fitting_engine(network, self._accelerator, plan.batch, plan.name)
+        return fitting_engine(network, self._accelerator, plan.batch, plan.name, self._columns)
 
     def passed(self, plan: Plan) -> GraphEngine | None:
         """The plan's engine; None when its scores are not those in 32 bits, or when it cannot be made."""

@@ -217,6 +217,7 @@ class Service:
             uploaded=uploads.is_upload(job.url or ""),
             signals=signals,
             projection=reading.projection if self._keeps_projections else b"",
+            keys=reading.keys,
             kept_as=self._kept_as(job.image_id, reading.score, pair.active),
         )
         return scored, pair, picture.notes

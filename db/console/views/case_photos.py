@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from db.console.views.formatting import format_score
 from db.console.views.score_scale import ScoreScale, score_scale
 from db.file_signals import TITLES, TRUSTS
+from db.models.key_scores import DETECTOR, key_odds
 from db.models.score_odds import OddsReader
 from db.review import cases
 from db.review.cases import FlaggedPhoto
-from db.schema import Image, Signal
+from db.schema import Image, ModelVersion, Signal
 from db.work import previews
 from db.work.previews import HEATMAP, ORIGINAL, PHOTO, PictureState
 from db.work.signals import signals_of
@@ -49,6 +51,8 @@ class CasePhoto:
     scale: ScoreScale | None
     signals: list[ShownSignal]
     unstable: str | None = None
+    #: Each detector of a version that needs both, in words.
+    detectors: tuple[str, ...] = ()
 
     @property
     def larger(self) -> bool:
@@ -72,11 +76,24 @@ def list_case_photos(session: Session, case_id: int, *, blind: bool) -> list[Cas
             photos[item.image.id],
             heatmaps[item.image.id],
             None if blind else _scale(session, odds, item),
-            [ShownSignal.of(signal) for signal in signals.get(item.image.id, [])],
+            [ShownSignal.of(signal) for signal in signals.get(item.image.id, []) if signal.kind != DETECTOR],
             None if blind else item.unstable_words,
+            _detectors(item, signals.get(item.image.id, [])),
         )
         for number, item in enumerate(found, start=1)
     ]
+
+
+def _detectors(item: FlaggedPhoto, signals: Iterable[Signal]) -> tuple[str, ...]:
+    """What each detector of the version says that scored the photo, and how rare that is."""
+    told = (signal for signal in signals if signal.kind == DETECTOR and signal.version_id == item.version.id)
+    return tuple(f"{signal.place}: {_key_words(item.version, signal)}" for signal in told)
+
+
+def _key_words(version: ModelVersion, signal: Signal) -> str:
+    score = float(signal.value)
+    odds = key_odds(version.card, signal.place, score)
+    return format_score(score) + (f", {odds.words}" if odds is not None else "")
 
 
 def _scale(session: Session, odds: OddsReader, item: FlaggedPhoto) -> ScoreScale:

@@ -28,7 +28,11 @@ def flagged_by(session: Session, case_ids: Collection[int]) -> dict[int, Flagged
     for case_id, name in session.execute(models.distinct().order_by(Flag.case_id, ModelVersion.name)):
         found[case_id].models.append(name)
     signals = select(Flag.case_id, Signal.kind, Signal.value).join(Signal, Signal.image_id == Flag.image_id)
-    signals = signals.where(Signal.version_id.is_(None), Flag.case_id.in_(case_ids)).distinct().order_by(Flag.case_id, Signal.kind, Signal.value)
+    signals = (
+        signals.where(Signal.version_id.is_(None), Flag.case_id.in_(case_ids))
+        .distinct()
+        .order_by(Flag.case_id, Signal.kind, Signal.value)
+    )
     for case_id, kind, value in session.execute(signals):
         words = TAGS.get(kind, kind) + (f": {value}" if kind in SAYING_AI else "")
         if words not in found[case_id].signals:

@@ -70,8 +70,22 @@ def test_without_an_action_what_a_file_says_is_kept_and_flags_nothing(database: 
     assert flags(database) == {}
     assert (verdict.flagged, verdict.flagged_by) == (None, None)
     assert verdict.signals == [
-        {"kind": AI, "value": SAYS_AI.value, "where": SAYS_AI.where, "trust": "unsigned", "action": None, "one_in_at_least": None},
-        {"kind": CAMERA, "value": "Canon, EOS R5", "where": "EXIF", "trust": "unsigned", "action": None, "one_in_at_least": None},
+        {
+            "kind": AI,
+            "value": SAYS_AI.value,
+            "where": SAYS_AI.where,
+            "trust": "unsigned",
+            "action": None,
+            "one_in_at_least": None,
+        },
+        {
+            "kind": CAMERA,
+            "value": "Canon, EOS R5",
+            "where": "EXIF",
+            "trust": "unsigned",
+            "action": None,
+            "one_in_at_least": None,
+        },
     ]
 
 

@@ -69,6 +69,14 @@ def test_its_score_is_the_smaller_of_both_scaled_ones(fused: Path, manifest: Pat
     assert [key.name for key in card.fusion.keys] == ["tiny", "other"]
 
 
+def test_the_card_has_each_key_s_own_scores_of_the_same_reals(fused: Path) -> None:
+    card = Card.read(fused)
+    assert card.fusion is not None
+    assert card.fusion.references is not None
+    assert [len(scores) for scores in card.fusion.references] == [LEAST_REALS] * 2
+    assert card.fusion.references[0] != card.fusion.references[1]
+
+
 def test_an_evaluation_finds_the_card_s_own_reference_scores(fused: Path, manifest: Path, folder: Path) -> None:
     found = evaluate_files(
         fused, manifest, folder / "evaluation", EvaluationTerms(target_fpr=0.05), folder / "cache", "cpu"

@@ -12,7 +12,7 @@ from torch import nn
 from trainer.detector.checkpoint import SHIPPED, load
 from trainer.detector.fusion import FusedDetector, fuse_scores
 from trainer.detector.model import Detector, Head, build_backbone
-from trainer.detector.scoring_network import NetworkFiles, converted
+from trainer.detector.scoring_network import COLUMNS, NetworkFiles, converted
 from trainer.pixels.known_pictures import known_pictures
 from trainer.pixels.preprocess import Pixels, decode
 from worker.core.errors import ScoringError, UsageError
@@ -159,6 +159,7 @@ def test_two_fused_detectors_run_in_every_engine(
     engine = engines.start_engine(name, FusedDetector(first, second, scales), CPU)
     alone = torch.from_numpy(np.stack([Eager(key, CPU).scores(pictures) for key in (first, second)]))
     assert engine.scores(pictures) == pytest.approx(np.asarray(fuse_scores(alone, scales)), abs=engines.TOLERANCE)
+    assert pytest.approx(np.asarray(alone), abs=engines.TOLERANCE) == engine.outputs(pictures)[:, COLUMNS:].T
 
 
 @pytest.mark.slow

@@ -23,7 +23,9 @@ def test_a_tenth_as_many_real_photos_is_a_step_of_the_same_length() -> None:
         (pytest.approx(66.7), "1 in 100"),
         (100.0, "1 in 1,000"),
     ]
-    assert found.words == "1 in 100 real photos looks like this (10 of the 1,000 of 'reals'; 95 % sure: at most 1 in 59)"
+    assert (
+        found.words == "1 in 100 real photos looks like this (10 of the 1,000 of 'reals'; 95 % sure: at most 1 in 59)"
+    )
 
 
 def test_a_score_above_every_real_photo_stands_at_the_end_and_claims_no_more() -> None:
