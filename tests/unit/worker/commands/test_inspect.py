@@ -1,12 +1,16 @@
 """``unmask inspect``: one object for one photo, an array for several, and a reason for what is no photo."""
 
 import json
+import os
 from pathlib import Path
 
+import pytest
+from click import Command
 from click.testing import CliRunner
 
 from tests.unit.worker.provenance.files import picture, png_with
 from worker.commands.inspect import MEANING, inspect_command
+from worker.commands.score import score
 
 
 def test_the_signals_of_photos_are_shown_to_people_and_programs(tmp_path: Path) -> None:
@@ -28,3 +32,11 @@ def test_the_signals_of_photos_are_shown_to_people_and_programs(tmp_path: Path) 
     assert (one.exit_code, several.exit_code, shown.exit_code) == (0, 1, 0)
     assert shown.stdout == "no signals\n"
     assert MEANING in shown.stderr
+
+
+@pytest.mark.parametrize("command", [inspect_command, score], ids=["inspect", "score"])
+def test_a_pipe_to_which_nobody_writes_is_no_photo(tmp_path: Path, command: Command) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    found = CliRunner().invoke(command, [str(tmp_path / "pipe"), "--json"])
+    assert found.exit_code == 1
+    assert '"reason": "empty"' in found.stdout
