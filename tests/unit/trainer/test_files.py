@@ -62,8 +62,13 @@ def test_a_pipe_to_which_nobody_writes_is_empty_and_not_waited_for(tmp_path: Pat
 
 def test_of_a_pipe_to_which_somebody_writes_all_is_read() -> None:
     reading, writing = os.pipe()
+
+    def write() -> None:
+        os.write(writing, b"late")
+        os.close(writing)
+
     with open_file(Path(f"/proc/self/fd/{reading}")) as file:
-        writer = threading.Timer(0.2, lambda: (os.write(writing, b"late"), os.close(writing)))
+        writer = threading.Timer(0.2, write)
         writer.start()
         assert file.read() == b"late"
         writer.join()
