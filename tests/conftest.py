@@ -266,7 +266,8 @@ def fused_checkpoint(tiny_checkpoint: Path, other_checkpoint: Path, tmp_path_fac
     """Both of them as the two keys of one, whose card has four reals."""
     import torch
 
-    from trainer.detector.card import FusionCard, KeyCard, Reference
+    from trainer.detector.card import FusionCard, KeyCard
+    from trainer.detector.card_results import Reference
     from trainer.detector.checkpoint import file_sha256, load, save_fused
     from trainer.detector.fusion import FusedDetector
 

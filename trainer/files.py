@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 @contextmanager
@@ -29,12 +30,23 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
         _flush(path.parent)
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Open a file that people name, to read it. A pipe to which nobody writes is empty, instead of waited for."""
+    return open(path, "rb", opener=_open_at_once)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)  # somebody who writes is waited for
+    return descriptor
+
+
 def read_bounded(path: Path, most: int) -> bytes:
     """The bytes of a file that people name; raises OSError as reading does, and for more than ``most`` bytes.
 
     A device such as /dev/zero has no end.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))

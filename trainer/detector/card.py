@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from trainer.detector.card_fields import CardPart, Count, Divisor, Name, Sha256, Share, Shift, Text
+from trainer.detector.card_fields import CardPart, Count, Divisor, Name, Sha256, Share, Shift, SortedScores, Text
 from trainer.detector.card_results import Findings, Quality, Reference
 from trainer.detector.safetensors_header import Header, HeaderError, parse_strict_json, read_header
 from trainer.errors import CheckpointError

@@ -65,12 +65,13 @@ def _scorer(checkpoint: Path | None, policy: str | None) -> Any:
 
 def _document(photo: Path, reader: Any, scorer: Any) -> dict[str, Any]:
     from trainer.errors import Rejected
+    from trainer.files import open_file
     from trainer.pixels.limits import LIMITS, check_bytes
     from worker.provenance.container import file_type
 
     document: dict[str, Any] = {"signals": [], "photo": str(photo), "format": None, "reason": None}
     try:
-        with photo.open("rb") as file:
+        with open_file(photo) as file:
             data = file.read(LIMITS.max_bytes + 1)
         check_bytes(len(data))
     except Rejected as error:

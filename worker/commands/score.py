@@ -37,6 +37,7 @@ def score(*, photos: tuple[Path, ...], checkpoint: Path | None, device: str, as_
 
 def _row(photo: Path, scorer: Any, min_side: int | None) -> dict[str, Any]:
     from trainer.errors import Rejected
+    from trainer.files import open_file
     from trainer.pixels.file_end import NOTES
     from trainer.pixels.limits import LIMITS
     from trainer.pixels.preprocess import decode
@@ -46,7 +47,7 @@ def _row(photo: Path, scorer: Any, min_side: int | None) -> dict[str, Any]:
     start = time.perf_counter()
     value, reason = None, None
     try:
-        with photo.open("rb") as file:
+        with open_file(photo) as file:
             picture = decode(file.read(LIMITS.max_bytes + 1))
         check_domain(picture, scorer.card, min_side)
         value = scorer.score([picture.pixels])[0]

@@ -2,11 +2,12 @@
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
-from trainer.files import atomic_write
+from trainer.files import atomic_write, open_file, read_bounded
 
 
 @pytest.mark.parametrize("durable", [True, False])
@@ -52,3 +53,28 @@ def test_bytes_and_directory_entry_are_on_the_disk_when_it_returns(
         part.write_text("new")
 
     assert flushed == ["file, new", "directory"]
+
+
+def test_a_pipe_to_which_nobody_writes_is_empty_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert read_bounded(tmp_path / "pipe", 10) == b""
+
+
+def test_of_a_pipe_to_which_somebody_writes_all_is_read() -> None:
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        os.write(writing, b"late")
+        os.close(writing)
+
+    with open_file(Path(f"/proc/self/fd/{reading}")) as file:
+        writer = threading.Timer(0.2, write)
+        writer.start()
+        assert file.read() == b"late"
+        writer.join()
+    os.close(reading)
+
+
+def test_a_folder_is_named_as_one(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        open_file(tmp_path)

@@ -1,9 +1,11 @@
 """``unmask inspect``: one object for one photo, an array for several, and a reason for what is no photo."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from click import Command
 from click.testing import CliRunner
 
 from db.models import versions
@@ -16,6 +18,7 @@ from trainer.detector.card import Card
 from trainer.pixels.preprocess import FINGERPRINT
 from worker.commands.inspect import MEANING, inspect_command
 from worker.commands.model import store_checkpoint
+from worker.commands.score import score
 
 
 def test_the_signals_of_photos_are_shown_to_people_and_programs(tmp_path: Path) -> None:
@@ -97,3 +100,11 @@ def test_a_checkpoint_and_a_policy_at_once_are_refused(face: Path) -> None:
     done = CliRunner().invoke(inspect_command, [str(face), "--checkpoint", "a", "--policy", "b"])
     assert done.exit_code == 2
     assert "not both" in done.stderr
+
+
+@pytest.mark.parametrize("command", [inspect_command, score], ids=["inspect", "score"])
+def test_a_pipe_to_which_nobody_writes_is_no_photo(tmp_path: Path, command: Command) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    found = CliRunner().invoke(command, [str(tmp_path / "pipe"), "--json"])
+    assert found.exit_code == 1
+    assert '"reason": "empty"' in found.stdout
