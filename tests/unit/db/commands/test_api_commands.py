@@ -38,7 +38,7 @@ def test_a_key_is_revoked_by_its_name(asked: Asked) -> None:
 @pytest.mark.parametrize("scopes", ["", "write", "read,write"])
 def test_other_scopes_are_wrong_use(run: Run, scopes: str) -> None:
     result = run(key, "add", "app", "--scope", scopes)
-    assert (result.exit_code, "of submit, read, delete" in result.stderr) == (2, True)
+    assert (result.exit_code, "among submit, read, delete" in result.stderr) == (2, True)
 
 
 def test_a_key_for_an_unknown_policy_is_refused(run: Run) -> None:
