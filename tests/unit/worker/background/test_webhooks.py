@@ -235,7 +235,7 @@ def test_the_signature_is_over_id_time_and_body() -> None:
         ({"URL": "ftp://platform.example", "SECRET": SECRET}, "UNMASK_WEBHOOK_URL"),
         (
             {"EVENTS": "case.opened,image.score"},
-            f"UNMASK_WEBHOOK_EVENTS: .*image.score is no .*{', '.join(EVENT_KINDS)}",
+            f"UNMASK_WEBHOOK_EVENTS: .*image.score is not a kind of event: .*{', '.join(EVENT_KINDS)}",
         ),
         ({"EVENTS": ","}, "UNMASK_WEBHOOK_EVENTS: .*nothing is not a kind of event"),
     ],
