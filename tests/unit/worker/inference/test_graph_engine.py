@@ -158,7 +158,7 @@ def test_a_precision_with_other_scores_is_never_used(detector: Detector) -> None
     assert tuned_engine(coarse(detector, 0.1), LateAccelerator(), tuning()).name == "graph-fp32"
 
 
-@pytest.mark.xfail(strict=False, reason="on some CPUs the first plan is measured slower than 32 bits: to be found")
+@pytest.mark.xfail(strict=False, reason="passes on some CPUs only, as it did before this release: cause to be found")
 def test_a_precision_that_changes_sides_at_a_threshold_in_force_is_never_used(detector: Detector) -> None:
     changed = coarse(detector, TOLERANCE)  # a quarter of it, as a score near 0.5
     score = float(Eager(changed, CPU).scores(known_pictures())[0])
